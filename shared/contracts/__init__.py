@@ -1,0 +1,1 @@
+"""What services agree on: events, their envelope, topics and the dataset spec."""
