@@ -1,0 +1,1 @@
+"""Postgres: the engine, the control tables, and the tables made from specs."""

@@ -1,0 +1,30 @@
+"""The SQLAlchemy engine, and what a database error means for a retry."""
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import make_url
+
+from shared.settings import Settings
+
+
+def make_engine(settings: Settings, *, application: str) -> Engine:
+    """An engine on `settings.database_url`; connections carry `application` as their name.
+
+    A pooled connection is tested before its use, so a server that was restarted costs no event.
+    """
+    url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql+psycopg2")
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=settings.handler_threads + 4,
+        connect_args={
+            "application_name": f"headrace-{application}",
+            "connect_timeout": 5,
+            "options": "-c timezone=UTC",
+        },
+    )
+
+
+def libpq_uri(settings: Settings) -> str:
+    """The database's address for clients other than SQLAlchemy, as ADBC."""
+    url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql")
+    return url.render_as_string(hide_password=False)
