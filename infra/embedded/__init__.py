@@ -1,0 +1,1 @@
+"""The stack without Docker: each server and each service an ordinary child process."""
