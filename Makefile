@@ -53,7 +53,7 @@ format: .venv/.installed-test ## Format the code
 	.venv/bin/ruff check --fix .
 
 docs: .venv/.installed-test ## Write the events' JSON Schemas and the AsyncAPI file
-	.venv/bin/python -m docs.events.write
+	.venv/bin/headrace contracts docs/events
 
 bench: .venv/.installed-bench ## Time loads beside raw COPY, pandas and dlt
 	.venv/bin/python -m benchmarks.load

@@ -1,0 +1,244 @@
+"""`headrace slices | loads | snapshots | datasets | models | rejects | events`: what there is."""
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy import text
+
+from cli.output import print_table, show
+from cli.session import ROOT, AsJson, Root, fail, session
+from shared.contracts.envelope import Record
+from shared.contracts.topics import Topic
+from shared.messaging.kafka import follow
+
+SLICES = """
+    SELECT DISTINCT ON (l.dataset, l.as_of, l.slice_key)
+           l.dataset, l.slice_key, l.as_of, l.revision, l.status, l.rows_in, l.rows_loaded,
+           l.rows_quarantined, l.load_id, s.load_id AS published_load, l.reasons,
+           (SELECT string_agg(r ->> 'message', '; ') FROM jsonb_array_elements(l.reasons) AS r)
+           AS why
+    FROM headrace.loads AS l
+    LEFT JOIN headrace.slices AS s USING (dataset, slice_key)
+    WHERE (CAST(:dataset AS text) IS NULL OR l.dataset = :dataset) AND l.status <> 'unchanged'
+    ORDER BY l.dataset, l.as_of, l.slice_key, l.started_at DESC
+"""
+LOADS = """
+    SELECT load_id, dataset, slice_key, as_of, revision, status, rows_in, rows_loaded,
+           rows_quarantined, source_uri, requested_by, started_at, finished_at, changes, reasons
+    FROM headrace.loads
+    WHERE CAST(:dataset AS text) IS NULL OR dataset = :dataset
+    ORDER BY started_at
+"""
+SNAPSHOTS = """
+    SELECT snapshot_id, dataset, slice_key, as_of, known_at, load_id, manifest_uri, tables
+    FROM headrace.snapshots
+    WHERE CAST(:dataset AS text) IS NULL OR dataset = :dataset
+    ORDER BY dataset, as_of, known_at
+"""
+DATASETS = """
+    SELECT dataset, dataset_version, as_of, snapshot_id, train_rows, test_rows, class_counts,
+           train_uri, test_uri, created_at
+    FROM headrace.training_datasets
+    WHERE CAST(:dataset AS text) IS NULL OR dataset = :dataset
+    ORDER BY dataset, created_at
+"""
+MODELS = """
+    SELECT dataset, model_name, model_version, as_of, dataset_version, metric, score, decision,
+           champion_version, champion_score, promoted, reason, run_id, metrics, decided_at
+    FROM headrace.promotions
+    WHERE CAST(:dataset AS text) IS NULL OR dataset = :dataset
+    ORDER BY dataset, decided_at
+"""
+FAILED_EXPECTATIONS = """
+    SELECT table_name, expectation, kwargs, observed_value, unexpected_count, failing_keys, message
+    FROM headrace.validation_results
+    WHERE load_id = :load_id AND NOT success
+    ORDER BY result_id
+"""
+QUARANTINED = """
+    SELECT table_name, file, record_number, column_name, code, reason, raw
+    FROM headrace.quarantined_rows
+    WHERE load_id = :load_id
+    ORDER BY table_name, record_number
+"""
+
+app = typer.Typer()
+Dataset = Annotated[str | None, typer.Argument(help="One dataset; else all.")]
+
+
+def _query(root: Path, statement: str, **parameters: Any) -> list[dict[str, Any]]:
+    with session(root) as current, current.engine.connect() as connection:
+        return [dict(row) for row in connection.execute(text(statement), parameters).mappings()]
+
+
+def _register(name: str, statement: str, columns: Sequence[str], help_text: str) -> None:
+    @app.command(name, help=help_text)
+    def command(dataset: Dataset = None, as_json: AsJson = False, root: Root = ROOT) -> None:
+        rows = _query(root, statement, dataset=dataset)
+        show(rows, columns, as_json=as_json, nothing=f"no {name} yet")
+
+
+_register(
+    "slices",
+    SLICES,
+    [
+        "dataset",
+        "slice_key",
+        "as_of",
+        "revision",
+        "status",
+        "rows_in",
+        "rows_loaded",
+        "rows_quarantined",
+        "why",
+    ],
+    "Each slice and how its newest load stands.",
+)
+_register(
+    "loads",
+    LOADS,
+    [
+        "load_id",
+        "dataset",
+        "slice_key",
+        "status",
+        "revision",
+        "rows_in",
+        "rows_loaded",
+        "rows_quarantined",
+        "requested_by",
+        "started_at",
+        "finished_at",
+    ],
+    "Every attempt to bring a slice in.",
+)
+_register(
+    "snapshots",
+    SNAPSHOTS,
+    ["snapshot_id", "dataset", "as_of", "known_at", "manifest_uri"],
+    "The frozen states.",
+)
+_register(
+    "datasets",
+    DATASETS,
+    ["dataset", "dataset_version", "as_of", "snapshot_id", "train_rows", "test_rows"],
+    "The training datasets.",
+)
+_register(
+    "models",
+    MODELS,
+    [
+        "model_name",
+        "model_version",
+        "as_of",
+        "metric",
+        "score",
+        "champion_version",
+        "champion_score",
+        "decision",
+        "reason",
+    ],
+    "The model versions and each decision about them.",
+)
+
+
+@app.command()
+def rejects(
+    load: Annotated[
+        str | None, typer.Argument(help="A load's id, or its beginning; else the refused loads.")
+    ] = None,
+    as_json: AsJson = False,
+    root: Root = ROOT,
+) -> None:
+    """The refused loads; of one load the reasons, failed expectations and quarantined rows."""
+    every = _query(root, LOADS, dataset=None)
+    if load is None:
+        refused = [r for r in every if r["status"] == "rejected" or r["rows_quarantined"]]
+        for row in refused:
+            row["why"] = "; ".join(str(reason["message"]) for reason in row["reasons"] or [])
+        columns = ["load_id", "dataset", "slice_key", "status", "rows_quarantined", "why"]
+        show(refused, columns, as_json=as_json, nothing="nothing was refused or quarantined")
+        return
+    matching = [row for row in every if row["load_id"].startswith(load)]
+    if len(matching) != 1:
+        fail(f"{len(matching)} loads have an id that begins with {load!r}: see `headrace loads`")
+    load_id = matching[0]["load_id"]
+    failed = _query(root, FAILED_EXPECTATIONS, load_id=load_id)
+    rows = _query(root, QUARANTINED, load_id=load_id)
+    if as_json:
+        facts = {"load": matching[0], "expectations": failed, "rows": rows}
+        typer.echo(json.dumps(facts, default=str, indent=2))
+        return
+    _show_reject(matching[0], failed, rows)
+
+
+def _show_reject(
+    load: Mapping[str, Any], failed: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    typer.echo(f"{load['dataset']}/{load['slice_key']}: {load['status']}, load {load['load_id']}")
+    for reason in load["reasons"] or []:
+        typer.echo(f"  {reason['message']}")
+    if failed:
+        columns = ["table_name", "expectation", "unexpected_count", "failing_keys", "message"]
+        cells = [[_short(row[column]) for column in columns] for row in failed]
+        print_table(cells, columns, "expectations that failed")
+    if rows:
+        columns = ["table_name", "file", "record_number", "column_name", "code", "reason", "raw"]
+        cells = [[_short(row[column]) for column in columns] for row in rows]
+        print_table(cells, columns, "quarantined rows")
+
+
+def _short(value: Any) -> str:
+    said = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return said if len(said) <= 120 else said[:119] + "…"
+
+
+@app.command()
+def events(
+    following: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")
+    ] = False,
+    as_json: AsJson = False,
+    root: Root = ROOT,
+) -> None:
+    """The events on the topics, oldest first."""
+    with session(root) as current:
+        records = follow(
+            current.settings,
+            tuple(Topic),
+            from_beginning=True,
+            stop=threading.Event(),
+            until_idle_seconds=None if following else 1.0,
+        )
+        try:
+            for record in records:
+                typer.echo(_event_line(record, as_json=as_json))
+        except KeyboardInterrupt:
+            pass
+
+
+def _event_line(record: Record, *, as_json: bool) -> str:
+    value = (record.value or b"").decode(errors="replace")
+    if as_json:
+        try:
+            payload = json.loads(value)
+        except ValueError:
+            payload = value
+        return json.dumps(
+            {
+                "topic": record.topic,
+                "partition": record.partition,
+                "offset": record.offset,
+                "headers": record.headers,
+                "payload": payload,
+            }
+        )
+    headers = record.headers
+    return (
+        f"{headers.get('ce_time', '')[:23]:<23}  {record.topic:<15}  "
+        f"{headers.get('ce_subject', ''):<24}  {headers.get('ce_id', '')}  {_short(value)}"
+    )

@@ -1,0 +1,46 @@
+"""The `headrace` command: its parts, put together."""
+
+import logging
+
+import typer
+
+from cli import contracts, demo, inspect, load, recover, sample, specs, stack
+from cli.session import ROOT, Root, find_settings, session
+from shared import __version__
+
+app = typer.Typer(
+    name="headrace",
+    help="Turns periodic drops of data into versioned datasets and model versions.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for part in (stack.app, load.app, inspect.app, specs.app, recover.app, demo.app, contracts.app):
+    app.registered_commands += part.registered_commands
+    app.registered_groups += part.registered_groups
+app.add_typer(sample.app, name="sample")
+
+
+@app.command()
+def migrate(root: Root = ROOT) -> None:
+    """Create or update the control tables, the datasets' tables, the topics and the buckets."""
+    from cli.migrate import migrate as apply
+
+    settings, _ = find_settings(root)
+    with session(root):
+        apply(settings)
+    typer.echo("the database, the topics and the buckets are up to date")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Run the command."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for name in ("kafka", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    app()

@@ -1,0 +1,142 @@
+"""Asking for a load: what `POST /loads` and `headrace load` have in common."""
+
+import re
+from datetime import date
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import Connection, text
+
+from shared.contracts.dataset_spec import DatasetSpec
+from shared.contracts.events import LoadRequested
+from shared.contracts.spec_file import find_spec
+from shared.database.tables import LoadStatus
+from shared.errors import PermanentError
+from shared.object_store import ObjectStore, ObjectUri
+from shared.settings import Settings
+
+# A slice's name becomes part of object names, so it must be one step of a path and no more.
+_SLICE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._%+=@-]{0,119}")
+IN_PROGRESS = (LoadStatus.LOADING, LoadStatus.LOADED, LoadStatus.VALIDATED)
+
+
+class BadRequest(PermanentError):
+    """A load can't be asked for like this."""
+
+
+def load_request(
+    connection: Connection,
+    settings: Settings,
+    *,
+    dataset: str,
+    slice_key: str | None = None,
+    source: str | None = None,
+    as_of: date | None = None,
+    requested_by: str,
+) -> LoadRequested:
+    """The request, complete and checked.
+
+    Without `slice_key` it is for the slice after all that are published or on their way.
+    `source` is the slice's own folder or one with a subfolder named like the slice; without it the
+    spec's is taken. A relative path of `source` is taken from the current folder, one of the spec
+    from the spec's folder.
+
+    Raises `UnknownDataset`, `FaultySpec`, and `BadRequest` for anything else that is wrong with it.
+    """
+    spec = find_spec(settings.datasets_dir, dataset)
+    if slice_key is None:
+        slice_key = next_slice(connection, spec)
+    check_slice_key(slice_key)
+    if as_of is None:
+        date_of_slice(spec, slice_key)  # the ingestor will derive it; here it only has to be there
+    if source is not None:
+        source_uri = _slice_folder(settings, _absolute(source, Path.cwd()), slice_key)
+    elif spec.slices.source is not None:
+        folder = _absolute(spec.slices.source, settings.datasets_dir.absolute())
+        source_uri = _child(folder, slice_key)
+    else:
+        raise BadRequest(f"the spec of {dataset!r} names no source for its slices: name the folder")
+    return LoadRequested(
+        dataset=dataset,
+        slice_key=slice_key,
+        source_uri=source_uri,
+        as_of=as_of,
+        requested_by=requested_by,
+    )
+
+
+def check_slice_key(slice_key: str) -> None:
+    """Raise `BadRequest` where `slice_key` can't be the name of any slice."""
+    if not _SLICE_KEY.fullmatch(slice_key):
+        raise BadRequest(
+            f"{slice_key!r} can't name a slice: letters, digits and ._%+=@- only, 120 at most"
+        )
+
+
+def date_of_slice(spec: DatasetSpec, slice_key: str) -> date:
+    """The `as_of` of the slice by its name. Raises `BadRequest` where the name doesn't fit."""
+    try:
+        return spec.as_of(slice_key)
+    except (ValueError, OverflowError) as error:
+        raise BadRequest(f"{error}; such a load needs an as_of date") from error
+
+
+def next_slice(connection: Connection, spec: DatasetSpec) -> str:
+    """The slice after all that are published, in progress, or asked for and not yet begun.
+
+    Rejected and failed ones don't count, so they come again. Neither do slices that were loaded
+    under a name of their own with an explicit date.
+    """
+    query = text("""
+        SELECT slice_key FROM headrace.slices WHERE dataset = :dataset
+        UNION
+        SELECT slice_key FROM headrace.loads WHERE dataset = :dataset AND status = ANY (:held)
+        UNION
+        SELECT convert_from(o.value, 'UTF8')::jsonb ->> 'slice_key'
+        FROM headrace.outbox AS o
+        WHERE o.topic = :topic AND o.key = :dataset
+            AND NOT EXISTS (SELECT FROM headrace.loads AS l WHERE l.load_id = o.event_id)
+            AND NOT EXISTS (SELECT FROM headrace.dead_letters AS d WHERE d.event_id = o.event_id)
+    """)
+    parameters = {
+        "dataset": spec.dataset,
+        "held": [status.value for status in IN_PROGRESS],
+        "topic": LoadRequested.topic.value,
+    }
+    taken = [key for (key,) in connection.execute(query, parameters) if _fits(spec, key)]
+    try:
+        return spec.slices.naming.next_after(taken)
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
+
+
+def _fits(spec: DatasetSpec, slice_key: str) -> bool:
+    try:
+        spec.as_of(slice_key)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _absolute(source: str, base: Path) -> str:
+    if source.startswith("s3://"):
+        ObjectUri.parse(source)
+        return source.rstrip("/")
+    if source.startswith("file:"):
+        return str(Path(unquote(urlsplit(source).path)))
+    if "://" in source:
+        raise BadRequest(f"{source!r} is neither a path nor file:// nor s3://")
+    return str((base / Path(source).expanduser()).resolve())
+
+
+def _child(folder: str, slice_key: str) -> str:
+    return f"{folder}/{slice_key}"
+
+
+def _slice_folder(settings: Settings, folder: str, slice_key: str) -> str:
+    """The subfolder named like the slice if there is one, else the folder itself."""
+    child = _child(folder, slice_key)
+    if not folder.startswith("s3://"):
+        return child if Path(child).is_dir() else folder
+    found = ObjectStore(settings).list(ObjectUri.parse(f"{child}/"))
+    return child if found else folder
