@@ -1,0 +1,186 @@
+"""How a CSV file is written: found and checked in one pass over the whole file, before it is read.
+
+Arrow's reader is fast and lenient: it takes an unclosed quote for a long text that swallows the
+lines after it, and text behind a closing quote for part of the field. Both lose rows without a
+word, so this pass looks for them.
+"""
+
+import csv
+import io
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.ingestor.quarantine import Code, SliceFault
+from services.ingestor.text_stream import Utf8Stream, compression_of, with_encoding
+from shared.contracts.dataset_spec import Table
+from shared.errors import InvalidSpec
+
+DELIMITERS = (",", ";", "\t", "|")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What is needed to read a file, and what is known of it after one pass."""
+
+    compression: str | None
+    encoding: str
+    delimiter: str
+    quote: str
+    header: tuple[str, ...]
+    has_quotes: bool
+    has_nul: bool
+
+
+def survey(name: str, path: Path, table: Table, block_bytes: int) -> Dialect:
+    """The dialect of the CSV file at `path`, called `name` in the slice.
+
+    Raises `SliceFault` where the file is empty, damaged, no text, wrongly quoted, or where a
+    declared column is missing from its header or there twice.
+    """
+    declared = table.format
+    for what in (declared.delimiter, declared.quote):
+        if not what.isascii():
+            raise InvalidSpec(f"a delimiter or quote must be an ASCII character, not {what!r}")
+    passed = _Pass(name, table, block_bytes)
+    encoding = with_encoding(name, path, declared, passed.run)
+    dialect = Dialect(
+        compression=compression_of(name, declared.compression),
+        encoding=encoding,
+        delimiter=passed.delimiter,
+        quote=declared.quote,
+        header=passed.header,
+        has_quotes=passed.has_quotes,
+        has_nul=passed.has_nul,
+    )
+    if passed.is_doubtful:
+        _check_quoting(name, path, dialect)
+    return dialect
+
+
+def check_header(name: str, header: tuple[str, ...], table: Table) -> None:
+    """Raise `SliceFault` where a declared column is missing from `header` or there twice."""
+    headers = {table.header(column): column for column in table.columns}
+    twice = sorted({found for found in header if found in headers and header.count(found) > 1})
+    if twice:
+        message = f"{name}: the header has {', '.join(twice)} more than once"
+        raise SliceFault(Code.DUPLICATE_COLUMN, message, column=headers[twice[0]])
+    missing = [
+        found
+        for found, column in headers.items()
+        if found not in header and not table.columns[column].optional
+    ]
+    if missing:
+        there = ", ".join(header)[:300]
+        message = f"{name}: the header lacks {', '.join(missing)} (it has {there})"
+        raise SliceFault(Code.MISSING_COLUMN, message, column=headers[missing[0]])
+
+
+class _Pass:
+    """One reading of the file from beginning to end."""
+
+    def __init__(self, name: str, table: Table, block_bytes: int) -> None:
+        self._name, self._table, self._block_bytes = name, table, block_bytes
+        self.delimiter = ","
+        self.header: tuple[str, ...] = ()
+        self.has_quotes = self.has_nul = self.is_doubtful = False
+
+    def run(self, stream: Utf8Stream) -> None:
+        """Read `stream` to its end. Raises `SliceFault` at what is wrong with the header."""
+        self.has_quotes = self.has_nul = self.is_doubtful = False
+        block = stream.read(self._block_bytes) or b""
+        # Judged at the end only: in the wrong encoding, a header is wrong as well.
+        fault = self._read_header(block.decode(errors="ignore"))
+        quoting = _Quoting(self.delimiter, self._table.format.quote, self._block_bytes)
+        while block:
+            self.has_nul = self.has_nul or b"\0" in block
+            quoting.feed(block)
+            block = stream.read(self._block_bytes) or b""
+        self.has_quotes, self.is_doubtful = quoting.has_quotes, quoting.is_doubtful_at_end()
+        if fault is not None:
+            raise fault
+
+    def _read_header(self, text: str) -> SliceFault | None:
+        declared, quote = self._table.format, self._table.format.quote
+        candidates = DELIMITERS if declared.delimiter == "auto" else (declared.delimiter,)
+        wanted = {self._table.header(column) for column in self._table.columns}
+        best = -1
+        for delimiter in candidates:
+            lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quote)
+            try:
+                header = tuple(next((fields for fields in lines if fields), ()))
+            except csv.Error as error:
+                return SliceFault(Code.UNREADABLE_FILE, f"{self._name}: the header: {error}")
+            if (fit := len(wanted.intersection(header))) > best:
+                best, self.delimiter, self.header = fit, delimiter, header
+        if not self.header:
+            return SliceFault(Code.EMPTY_FILE, f"{self._name} is empty, without even a header")
+        if any("\0" in field for field in self.header):
+            message = f"{self._name}: the header has NUL characters; is it UTF-16? Declare it"
+            return SliceFault(Code.ENCODING, message)
+        try:
+            check_header(self._name, self.header, self._table)
+        except SliceFault as fault:
+            return fault
+        return None
+
+
+class _Quoting:
+    """Whether all quotes of a stream stand where RFC 4180 has them.
+
+    Outside a quoted field no quote may stand, one opens right behind a delimiter or line end, and
+    one closes right before a delimiter or line end; within, quotes are doubled.
+    """
+
+    def __init__(self, delimiter: str, quote: str, block_bytes: int) -> None:
+        q, d = re.escape(quote.encode()), re.escape(delimiter.encode())
+        field = rb"(?<=[\r\n%b])%b(?:[^%b]++|%b%b)*+%b(?=[\r\n%b])" % (d, q, q, q, q, q, d)
+        self._proper = re.compile(rb"(?:[^%b]++|%b)*+" % (q, field))
+        self._quote = quote.encode()
+        self._limit = 2 * block_bytes
+        self._rest = b"\n"
+        self.has_quotes = False
+        self._is_doubtful = False
+
+    def feed(self, block: bytes) -> None:
+        """Take the next block in."""
+        if self._is_doubtful:
+            return
+        if len(self._rest) == 1 and self._quote not in block:
+            self._rest = block[-1:]
+            return
+        self.has_quotes = True
+        block = self._rest + block
+        match = self._proper.match(block)
+        # The last byte of what is proper stays, for the next quote to look back at.
+        self._rest = block[max(match.end() - 1, 0) :] if match else block
+        self._is_doubtful = len(self._rest) > self._limit
+
+    def is_doubtful_at_end(self) -> bool:
+        """Whether some quote was out of place."""
+        return self._is_doubtful or len(self._rest) > 1
+
+
+def _check_quoting(name: str, path: Path, dialect: Dialect) -> None:
+    """Raise `SliceFault` at the first quoted field that doesn't end as it should.
+
+    A quote in the middle of an unquoted field (`5" disk`) is text like any other.
+    """
+    csv.field_size_limit(sys.maxsize)
+    with (
+        Utf8Stream(path, dialect.compression, dialect.encoding) as raw,
+        io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8", newline="") as text,
+    ):
+        reader = csv.reader(text, delimiter=dialect.delimiter, quotechar=dialect.quote, strict=True)
+        records, line = 0, 0
+        try:
+            for fields in reader:
+                records += bool(fields)
+                line = reader.line_num
+        except csv.Error as error:
+            message = (
+                f"{name}: record {records}, which begins in line {line + 1}: {error}; "
+                "is a quote not closed?"
+            )
+            raise SliceFault(Code.BROKEN_QUOTING, message) from error

@@ -1,0 +1,210 @@
+"""The ingestor's front door: a requested load becomes a staged slice, or a rejected one."""
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from services.ingestor import loads
+from services.ingestor.duplicates import quarantine_duplicates
+from services.ingestor.landing import SpooledFile, SpooledSlice, land, spool
+from services.ingestor.quarantine import SliceFault
+from services.ingestor.sources import find_files, open_source
+from services.ingestor.staging import StagedTable, stage_table
+from services.ingestor.verdict import rejection
+from shared.contracts.dataset_spec import DatasetSpec
+from shared.contracts.envelope import Event, of_type
+from shared.contracts.events import (
+    LoadRequested,
+    Payload,
+    Reason,
+    SliceLoaded,
+    SliceRejected,
+    Stage,
+    TableLoad,
+)
+from shared.contracts.spec_file import find_spec
+from shared.database.dataset_tables import ensure_dataset
+from shared.database.loads import set_status
+from shared.database.tables import LoadStatus
+from shared.load_requests import check_slice_key, date_of_slice
+from shared.messaging import inbox
+from shared.messaging.unit_of_work import AlreadyDone, Transaction, UnitOfWork
+from shared.object_store import ObjectStore
+from shared.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ingestor:
+    """Handles `load-requested`."""
+
+    settings: Settings
+    store: ObjectStore
+
+    def on_load_requested(self, event: Event[Payload], unit: UnitOfWork) -> None:
+        """Land the slice's files and stage all its tables, typed, or reject the slice.
+
+        Raises `PermanentError` where the request itself is wrong: no such dataset or source, a
+        name that says no date.
+        """
+        requested = of_type(event, LoadRequested)
+        dataset, slice_key = requested.payload.dataset, requested.payload.slice_key
+        with unit.engine.begin() as guard:
+            loads.lock_slice(guard, dataset, slice_key)
+            if inbox.is_done(guard, unit.consumer, event.id):
+                raise AlreadyDone(event.id)
+            with unit.engine.begin() as connection:
+                loads.begin_load(connection, event.correlation_id, requested)
+            check_slice_key(slice_key)
+            spec = find_spec(self.settings.datasets_dir, dataset)
+            as_of = requested.payload.as_of or date_of_slice(spec, slice_key)
+            with unit.engine.begin() as connection:
+                ensure_dataset(connection, spec)
+            with tempfile.TemporaryDirectory(prefix="headrace-") as directory:
+                load = _Load(self.settings, self.store, unit, requested, spec, as_of)
+                load.run(Path(directory))
+
+
+@dataclass(frozen=True)
+class _Load:
+    """One attempt at one slice."""
+
+    settings: Settings
+    store: ObjectStore
+    unit: UnitOfWork
+    event: Event[LoadRequested]
+    spec: DatasetSpec
+    as_of: date
+
+    @property
+    def load_id(self) -> str:
+        return self.event.correlation_id
+
+    @property
+    def slice_key(self) -> str:
+        return self.event.payload.slice_key
+
+    def run(self, directory: Path) -> None:
+        source = open_source(self.event.payload.source_uri, self.store)
+        try:
+            files = find_files(self.spec, source.names())
+        except SliceFault as fault:
+            with self.unit.transaction() as transaction:
+                self._reject(transaction, (fault.reason,))
+            return
+        spooled = spool(source, files, directory)
+        with self.unit.engine.connect() as connection:
+            before = loads.predecessor(connection, self.spec.dataset, self.slice_key, self.load_id)
+        if before and (before.content_sha256, before.as_of) == (spooled.content_sha256, self.as_of):
+            self._leave_unchanged(before)
+            return
+        landing_uri = land(self.store, self.spec.dataset, self.slice_key, spooled)
+        with self.unit.engine.begin() as connection:
+            revision = loads.next_revision(
+                connection, self.spec.dataset, self.slice_key, self.load_id
+            )
+            set_status(
+                connection,
+                self.load_id,
+                LoadStatus.LOADING,
+                as_of=self.as_of,
+                revision=revision,
+                landing_uri=str(landing_uri),
+                content_sha256=spooled.content_sha256,
+                spec_digest=self.spec.digest(),
+            )
+        staged, faults = self._stage(spooled.files)
+        with self.unit.transaction() as transaction:
+            tables = self._account_for(transaction.connection, staged, spooled)
+            reasons = (*faults, *rejection(self.spec, staged))
+            if reasons:
+                self._reject(transaction, reasons)
+            else:
+                set_status(transaction.connection, self.load_id, LoadStatus.LOADED)
+                transaction.emit(
+                    SliceLoaded(
+                        dataset=self.spec.dataset,
+                        slice_key=self.slice_key,
+                        load_id=self.load_id,
+                        as_of=self.as_of,
+                        revision=revision,
+                        content_sha256=spooled.content_sha256,
+                        landing_uri=str(landing_uri),
+                        tables=tables,
+                    )
+                )
+
+    def _stage(
+        self, files: Mapping[str, Sequence[SpooledFile]]
+    ) -> tuple[list[StagedTable], list[Reason]]:
+        """Stage every table, also after one at fault, so that all faults are told at once."""
+        staged, faults = [], []
+        for table in self.spec.tables:
+            try:
+                loaded = stage_table(self.settings, self.spec, table, self.load_id, files[table])
+            except SliceFault as fault:
+                faults.append(fault.reason.model_copy(update={"table": table}))
+                continue
+            with self.unit.engine.begin() as connection:
+                quarantine_duplicates(connection, self.spec, loaded)
+            staged.append(loaded)
+        return staged, faults
+
+    def _account_for(
+        self, connection: Connection, staged: Sequence[StagedTable], spooled: SpooledSlice
+    ) -> tuple[TableLoad, ...]:
+        """Record what became of every row. Raises `InconsistentState` where one is missing."""
+        tables = tuple(
+            TableLoad(
+                table=table.table,
+                staging_table=table.name,
+                rows_in=table.rows_in,
+                rows_loaded=loads.count_staged(connection, self.spec.dataset, table),
+                rows_quarantined=table.quarantine.count,
+                present=bool(spooled.files[table.table]),
+            )
+            for table in staged
+        )
+        loads.keep_quarantined(connection, self.load_id, self.spec.dataset, staged)
+        loads.record_rows(connection, self.load_id, tables)
+        return tables
+
+    def _reject(self, transaction: Transaction, reasons: tuple[Reason, ...]) -> None:
+        logger.info("slice %s is rejected: %s", self.event.subject, reasons[0].message)
+        set_status(
+            transaction.connection,
+            self.load_id,
+            LoadStatus.REJECTED,
+            as_of=self.as_of,
+            spec_digest=self.spec.digest(),
+            reasons=[reason.model_dump(mode="json") for reason in reasons],
+        )
+        transaction.emit(
+            SliceRejected(
+                dataset=self.spec.dataset,
+                slice_key=self.slice_key,
+                load_id=self.load_id,
+                as_of=self.as_of,
+                stage=Stage.INGEST,
+                reasons=reasons,
+            )
+        )
+
+    def _leave_unchanged(self, before: loads.Predecessor) -> None:
+        with self.unit.transaction() as transaction:
+            set_status(
+                transaction.connection,
+                self.load_id,
+                LoadStatus.UNCHANGED,
+                as_of=self.as_of,
+                revision=before.revision,
+                content_sha256=before.content_sha256,
+                spec_digest=self.spec.digest(),
+            )
+        logger.info("slice %s is in already, by load %s", self.event.subject, before.load_id)

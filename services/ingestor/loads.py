@@ -1,0 +1,147 @@
+"""What the ingestor records of a load, and what it must know of the loads before it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as insert_or_update
+
+from services.ingestor.staging import StagedTable
+from shared.contracts.envelope import Event
+from shared.contracts.events import LoadRequested, TableLoad
+from shared.database.dataset_tables import quoted, staging_schema
+from shared.database.tables import LoadStatus, loads, quarantined_rows, slices
+from shared.errors import InconsistentState
+from shared.load_requests import IN_PROGRESS
+
+
+@dataclass(frozen=True)
+class Predecessor:
+    """The state of a slice before this load: what is on its way, else what is published."""
+
+    load_id: str
+    as_of: date | None
+    revision: int | None
+    content_sha256: str
+
+
+def lock_slice(connection: Connection, dataset: str, slice_key: str) -> None:
+    """Wait until no other handler works on the slice; held until the transaction ends.
+
+    A second delivery of an event, after a rebalance say, would otherwise replace the staging
+    tables under the validator's feet.
+    """
+    connection.execute(
+        text("SELECT pg_advisory_xact_lock(hashtext('headrace slice'), hashtext(:slice))"),
+        {"slice": f"{dataset}/{slice_key}"},
+    )
+
+
+def begin_load(connection: Connection, load_id: str, event: Event[LoadRequested]) -> None:
+    """Show the load as loading. Another try of a load begins it anew."""
+    payload = event.payload
+    values = {
+        "dataset": payload.dataset,
+        "slice_key": payload.slice_key,
+        "as_of": payload.as_of,
+        "revision": None,
+        "status": LoadStatus.LOADING.value,
+        "source_uri": payload.source_uri,
+        "requested_by": payload.requested_by,
+        "requested_at": event.time,
+        "landing_uri": None,
+        "content_sha256": None,
+        "finished_at": None,
+    }
+    statement = insert_or_update(loads).values(load_id=load_id, **values)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=[loads.c.load_id], set_=values)
+    )
+
+
+def predecessor(
+    connection: Connection, dataset: str, slice_key: str, load_id: str
+) -> Predecessor | None:
+    """The slice's newest load in progress whose content is known, else the published one."""
+    in_progress = (
+        select(loads.c.load_id, loads.c.as_of, loads.c.revision, loads.c.content_sha256)
+        .where(
+            loads.c.dataset == dataset,
+            loads.c.slice_key == slice_key,
+            loads.c.load_id != load_id,
+            loads.c.status.in_(IN_PROGRESS),
+            loads.c.content_sha256.is_not(None),
+        )
+        .order_by(loads.c.revision.desc().nulls_last(), loads.c.started_at.desc())
+        .limit(1)
+    )
+    published = select(
+        slices.c.load_id, slices.c.as_of, slices.c.revision, slices.c.content_sha256
+    ).where(slices.c.dataset == dataset, slices.c.slice_key == slice_key)
+    for query in (in_progress, published):
+        if (row := connection.execute(query).first()) is not None:
+            return Predecessor(*row)
+    return None
+
+
+def next_revision(connection: Connection, dataset: str, slice_key: str, load_id: str) -> int:
+    """One more than any other load of the slice has."""
+    query = select(func.coalesce(func.max(loads.c.revision), 0) + 1).where(
+        loads.c.dataset == dataset, loads.c.slice_key == slice_key, loads.c.load_id != load_id
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def keep_quarantined(
+    connection: Connection, load_id: str, dataset: str, tables: Sequence[StagedTable]
+) -> None:
+    """Write the quarantined rows that are kept, by file and record."""
+    rows: list[dict[str, Any]] = [
+        {
+            "load_id": load_id,
+            "dataset": dataset,
+            "table_name": staged.table,
+            "file": row.file,
+            "record_number": row.record_number,
+            "column_name": row.column,
+            "code": row.code.value,
+            "reason": row.reason,
+            "raw": row.raw,
+        }
+        for staged in tables
+        for row in sorted(staged.quarantine.rows, key=lambda row: (row.file, row.record_number))
+    ]
+    if rows:
+        connection.execute(insert(quarantined_rows), rows)
+
+
+def count_staged(connection: Connection, dataset: str, staged: StagedTable) -> int:
+    """How many rows the staging table has.
+
+    Raises `InconsistentState` where they and the quarantined ones are not all the rows of the
+    input.
+    """
+    name = quoted(staging_schema(dataset), staged.name)
+    rows_loaded = int(connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one())
+    if rows_loaded + staged.quarantine.count != staged.rows_in:
+        raise InconsistentState(
+            f"table {staged.table}: {staged.rows_in} rows in, but {rows_loaded} in staging and "
+            f"{staged.quarantine.count} in quarantine"
+        )
+    return rows_loaded
+
+
+def record_rows(connection: Connection, load_id: str, tables: Sequence[TableLoad]) -> None:
+    """Put the counts, by table and in all, on the load."""
+    connection.execute(
+        update(loads)
+        .where(loads.c.load_id == load_id)
+        .values(
+            rows_in=sum(table.rows_in for table in tables),
+            rows_loaded=sum(table.rows_loaded for table in tables),
+            rows_quarantined=sum(table.rows_quarantined for table in tables),
+            tables=[table.model_dump(mode="json") for table in tables],
+        )
+    )

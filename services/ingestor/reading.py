@@ -1,0 +1,206 @@
+"""A file as Arrow record batches of its declared columns, not yet typed, each row numbered.
+
+Memory is bounded by the block size, whatever the size of the file.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as parquet
+
+from services.ingestor.dialect import Dialect, check_header, survey
+from services.ingestor.quarantine import Code, Quarantine, QuarantinedRow, SliceFault, csv_line
+from services.ingestor.text_stream import Utf8Stream
+from shared.contracts.dataset_spec import Table
+
+logger = logging.getLogger(__name__)
+
+_PARQUET_BATCH_ROWS = 16_384
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Some rows as they stand in the file.
+
+    `columns` are by the spec's names in the order of the file, text for CSV and whatever it holds
+    for Parquet, without those that the file lacks. `record_numbers` count the file's data records
+    from 1, ragged ones included. `may_have_nul` is False where no text holds U+0000.
+    """
+
+    file: str
+    columns: dict[str, pa.Array]
+    record_numbers: pa.Array
+    may_have_nul: bool
+    delimiter: str = ","
+    quote: str = '"'
+    null_text: str = ""
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows it has."""
+        return len(self.record_numbers)
+
+    def raw(self, row: int) -> str:
+        """The declared columns of `row`, as CSV again."""
+        values = [column[row].as_py() for column in self.columns.values()]
+        texts = [self.null_text if value is None else value for value in values]
+        return csv_line(texts, self.delimiter, self.quote)
+
+
+class RecordReader:
+    """Reads one file. After the last batch `records` is the number of all its data records."""
+
+    def __init__(
+        self, name: str, path: Path, table: Table, quarantine: Quarantine, block_bytes: int
+    ) -> None:
+        self._name, self._path, self._table = name, path, table
+        self._quarantine = quarantine
+        self._block_bytes = block_bytes
+        self.records = 0
+
+    def batches(self) -> Iterator[RawBatch]:
+        """The rows in order, without the ragged ones, which go to quarantine.
+
+        Raises `SliceFault` where the file as a whole can't be read.
+        """
+        kind = self._table.format.kind
+        if kind == "parquet" or (kind == "auto" and self._name.lower().endswith(".parquet")):
+            yield from self._parquet()
+        else:
+            yield from self._csv()
+
+    def _csv(self) -> Iterator[RawBatch]:
+        dialect = survey(self._name, self._path, self._table, self._block_bytes)
+        ragged = _RaggedLines(self._name, self._quarantine)
+        null_values = self._table.format.null_values
+        columns = self._columns_of(dialect.header)
+        with Utf8Stream(self._path, dialect.compression, dialect.encoding) as stream:
+            for batch in self._arrow_batches(stream, dialect, list(columns), ragged):
+                numbers = ragged.number(self.records, batch.num_rows)
+                self.records = numbers[-1].as_py() if batch.num_rows else self.records
+                yield RawBatch(
+                    file=self._name,
+                    columns=dict(zip(columns.values(), batch.columns, strict=True)),
+                    record_numbers=numbers,
+                    may_have_nul=dialect.has_nul,
+                    delimiter=dialect.delimiter,
+                    quote=dialect.quote,
+                    null_text=null_values[0] if null_values else "",
+                )
+        self.records += ragged.left_after(self.records)
+
+    def _arrow_batches(
+        self, stream: Utf8Stream, dialect: Dialect, columns: list[str], ragged: "_RaggedLines"
+    ) -> Iterator[pa.RecordBatch]:
+        null_values = self._table.format.null_values
+        try:
+            yield from arrow_csv.open_csv(
+                stream,
+                # Only a single-threaded reader knows the numbers of invalid rows.
+                read_options=arrow_csv.ReadOptions(use_threads=False, block_size=self._block_bytes),
+                parse_options=arrow_csv.ParseOptions(
+                    delimiter=dialect.delimiter,
+                    quote_char=dialect.quote,
+                    newlines_in_values=dialect.has_quotes,
+                    invalid_row_handler=ragged,
+                ),
+                convert_options=arrow_csv.ConvertOptions(
+                    include_columns=columns,
+                    column_types=dict.fromkeys(columns, pa.string()),
+                    null_values=list(null_values),
+                    strings_can_be_null=bool(null_values),
+                    check_utf8=False,  # the stream gives nothing else
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            raise SliceFault(
+                Code.UNREADABLE_FILE,
+                f"{self._name}, after record {self.records}: {error} "
+                f"(a record may have {self._block_bytes} bytes at most)",
+            ) from error
+
+    def _parquet(self) -> Iterator[RawBatch]:
+        try:
+            with parquet.ParquetFile(
+                self._path, buffer_size=self._block_bytes, pre_buffer=False
+            ) as file:
+                header = tuple(file.schema_arrow.names)
+                check_header(self._name, header, self._table)
+                columns = self._columns_of(header)
+                for batch in file.iter_batches(_PARQUET_BATCH_ROWS, columns=list(columns)):
+                    start = self.records + 1
+                    self.records += batch.num_rows
+                    yield RawBatch(
+                        file=self._name,
+                        columns={columns[name]: batch.column(name) for name in columns},
+                        record_numbers=pa.arange(start, start + batch.num_rows),
+                        may_have_nul=True,
+                    )
+        except (pa.ArrowException, OSError) as error:
+            message = f"{self._name}, after record {self.records}: {error}"
+            raise SliceFault(Code.UNREADABLE_FILE, message) from error
+
+    def _columns_of(self, header: tuple[str, ...]) -> dict[str, str]:
+        """The spec's names of the declared columns by their headers, in the order of the file."""
+        names = {self._table.header(column): column for column in self._table.columns}
+        if unknown := [found for found in header if found not in names]:
+            logger.info("%s: columns not in the spec are ignored: %s", self._name, unknown)
+        return {found: names[found] for found in header if found in names}
+
+
+class _RaggedLines:
+    """Takes the lines that Arrow can't split into the header's columns, and numbers the others.
+
+    Arrow reads ahead, so a line may come here long before the batch of the rows around it.
+    """
+
+    def __init__(self, file: str, quarantine: Quarantine) -> None:
+        self._file, self._quarantine = file, quarantine
+        # As [first, last], so that a file of nothing but ragged lines takes no memory either.
+        self._runs: deque[list[int]] = deque()
+        self._lock = threading.Lock()
+
+    def __call__(self, line: arrow_csv.InvalidRow) -> str:
+        """Arrow's handler: skip the line."""
+        number = line.number - 1  # Arrow counts the header
+        self._quarantine.add(
+            QuarantinedRow(
+                file=self._file,
+                record_number=number,
+                column=None,
+                code=Code.RAGGED_LINE,
+                reason=f"{line.actual_columns} fields in place of {line.expected_columns}",
+                raw=line.text,
+            )
+        )
+        with self._lock:
+            if self._runs and self._runs[-1][1] == number - 1:
+                self._runs[-1][1] = number
+            else:
+                self._runs.append([number, number])
+        return "skip"
+
+    def number(self, before: int, rows: int) -> pa.Array:
+        """The numbers of the next `rows` proper records, the last one's having been `before`."""
+        spans: list[pa.Array] = []
+        next_number = before + 1
+        with self._lock:
+            while rows:
+                if self._runs and self._runs[0][0] <= next_number:
+                    next_number = self._runs.popleft()[1] + 1
+                    continue
+                span = min(rows, self._runs[0][0] - next_number) if self._runs else rows
+                spans.append(pa.arange(next_number, next_number + span))
+                next_number += span
+                rows -= span
+        return pa.concat_arrays(spans) if spans else pa.array([], pa.int64())
+
+    def left_after(self, before: int) -> int:
+        """How many ragged lines came after the last proper record, numbered `before`."""
+        return sum(last - first + 1 for first, last in self._runs if first > before)
