@@ -1,0 +1,129 @@
+"""A person's word about the champion: a promotion by hand, and the rollback.
+
+Each holds the model's lock from reading to commit, and publishes what it did, for who serves the
+champion wants to hear of it.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, Engine
+
+from services.trainer.promotion import Decision, previous_champion
+from services.trainer.records import decisions, keep_promotion, latest_promotion, registry_lock
+from services.trainer.registry import Registry
+from services.trainer.runs import CHALLENGER, CHAMPION
+from shared.contracts.envelope import Event
+from shared.contracts.events import ModelPublished
+from shared.errors import InconsistentState
+from shared.messaging import outbox
+
+SOURCE = "trainer"
+"""Of the events of a person's decision: the trainer's relay sends them."""
+
+
+def roll_back(
+    engine: Engine,
+    registry: Registry,
+    model: str,
+    *,
+    by: str,
+    reason: str = "",
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> ModelPublished:
+    """Make the previous champion of `model` champion again, and withdraw the present one.
+
+    A withdrawn version is never promoted by the rule again. Alias, record and event belong
+    together: after a failure in between, calling it again completes the same rollback.
+    Raises `InconsistentState` where there is no champion before this one.
+    """
+    with registry_lock(engine, model) as connection:
+        newest, previous = previous_champion(decisions(connection, model))
+        holder = registry.holder(model, CHAMPION)
+        if holder is not None and newest is not None and holder.version not in (newest, previous):
+            # Somebody set the alias in MLflow itself: what Headrace knows of is before that.
+            newest, previous = holder.version, newest
+        if newest is None or previous is None:
+            raise InconsistentState(f"{model} has no champion before the present one")
+        why = f"rolled back from version {newest} by {by}" + (f": {reason}" if reason else "")
+        payload = _record(connection, model, previous, newest, Decision.ROLLED_BACK, why, clock())
+        registry.withdraw(model, newest, why)
+        _crown(registry, model, previous)
+        return payload
+
+
+def promote(
+    engine: Engine,
+    registry: Registry,
+    model: str,
+    version: str,
+    *,
+    by: str,
+    reason: str = "",
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> ModelPublished:
+    """Make `version` champion on a person's word, whatever the rule says.
+
+    Raises `InconsistentState` for a version that Headrace didn't make.
+    """
+    with registry_lock(engine, model) as connection:
+        holder = registry.holder(model, CHAMPION)
+        champion = holder.version if holder else None
+        if registry.version(model, version) is None:
+            raise InconsistentState(f"{model} has no version {version}")
+        why = f"promoted by {by}" + (f": {reason}" if reason else "")
+        payload = _record(
+            connection, model, version, champion, Decision.PROMOTED_BY_HAND, why, clock()
+        )
+        _crown(registry, model, version)
+        return payload
+
+
+def _record(
+    connection: Connection,
+    model: str,
+    version: str,
+    instead_of: str | None,
+    decision: Decision,
+    reason: str,
+    now: datetime,
+) -> ModelPublished:
+    known = latest_promotion(connection, model, version)
+    if known is None:
+        raise InconsistentState(f"nothing is recorded of version {version} of {model}")
+    payload = ModelPublished(
+        dataset=known["dataset"],
+        slice_key=known["slice_key"],
+        load_id=known["load_id"],
+        snapshot_id=known["snapshot_id"],
+        as_of=known["as_of"],
+        dataset_version=known["dataset_version"],
+        model_name=model,
+        model_version=version,
+        run_id=known["run_id"],
+        alias=CHAMPION,
+        promoted=True,
+        decision=decision.value,
+        reason=reason,
+        metrics=known["metrics"],
+    )
+    event: Event[ModelPublished] = Event(payload, source=SOURCE, time=now)
+    keep_promotion(
+        connection,
+        event_id=event.id,
+        **payload.model_dump(exclude={"slice_key"}),
+        metric=known["metric"],
+        score=known["score"],
+        champion_version=instead_of,
+    )
+    outbox.put(connection, event)
+    return payload
+
+
+def _crown(registry: Registry, model: str, version: str) -> None:
+    """Give the alias. Called last, so that a refusal of the database leaves it where it was."""
+    registry.withdraw(model, version, None)
+    challenger = registry.holder(model, CHALLENGER)
+    if challenger is not None and challenger.version == version:
+        registry.release(model, CHALLENGER)
+    registry.assign(model, CHAMPION, version)

@@ -1,0 +1,150 @@
+"""The decision about a version: made once, kept with its run, carried out as often as need be."""
+
+import json
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from services.trainer.dataset import class_text
+from services.trainer.fit import evaluate
+from services.trainer.frame import model_inputs, model_target
+from services.trainer.promotion import Candidate, Champion, Decision, decide
+from services.trainer.registry import RecordedRun, Registry, Tracking
+from services.trainer.runs import (
+    CHALLENGER,
+    CHAMPION,
+    SPLIT_TAG,
+    TARGET_TAG,
+    WITHDRAWN_TAG,
+    RegisteredVersion,
+)
+from services.trainer.stored_model import UnreadableModel
+from shared.contracts.dataset_spec import Split, Training
+from shared.contracts.manifest import DatasetManifest
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """A decision about a version as it is kept with its run, so that it is made once."""
+
+    version: str
+    decision: str
+    reason: str
+    score: float
+    champion_version: str | None
+    champion_score: float | None
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the version is champion by it."""
+        return Decision(self.decision).makes_champion
+
+
+def rule(
+    tracking: Tracking,
+    registry: Registry,
+    training: Training,
+    manifest: DatasetManifest,
+    test: pa.Table,
+    version: RegisteredVersion,
+    metrics: dict[str, float],
+    run: RecordedRun,
+) -> Ruling:
+    """Decide about `version`, keep the decision with the run, and return it.
+
+    A run that has one keeps it, unless the champion has changed since by another hand.
+    Call under the model's lock.
+    """
+    present = registry.holder(training.model.name, CHAMPION)
+    if run.decision is not None:
+        ruling = Ruling(**json.loads(run.decision))
+        expected = {ruling.champion_version}
+        if ruling.promoted:
+            expected.add(ruling.version)
+        if (present.version if present else None) in expected:
+            return ruling
+    score = metrics[training.metric.value]
+    champion = None
+    if present is not None and present.version == version.version:
+        champion = Champion(present.version, present.as_of, score)
+    elif present is not None:
+        champion = _measured(registry, training, manifest, test, present)
+    candidate = Candidate(
+        version.version, manifest.as_of, score, bool(version.tags.get(WITHDRAWN_TAG))
+    )
+    outcome = decide(training.metric, training.minimum, candidate, champion)
+    ruling = Ruling(
+        version.version,
+        outcome.decision.value,
+        outcome.reason,
+        score,
+        champion.version if champion else None,
+        champion.score if champion else None,
+    )
+    tracking.remember(run.run_id, json.dumps(asdict(ruling), sort_keys=True))
+    return ruling
+
+
+def carry_out(registry: Registry, model: str, ruling: Ruling) -> str | None:
+    """Set the aliases as `ruling` says and give the one that its version has then.
+
+    The challenger is the newest version that isn't champion and never was. Doing it again changes
+    nothing.
+    """
+    challenger = registry.holder(model, CHALLENGER)
+    if ruling.promoted:
+        registry.assign(model, CHAMPION, ruling.version)
+        if challenger is not None and challenger.version == ruling.version:
+            registry.release(model, CHALLENGER)
+        return CHAMPION
+    if ruling.decision == Decision.WITHDRAWN:
+        return None
+    if challenger is None or int(challenger.version) < int(ruling.version):
+        registry.assign(model, CHALLENGER, ruling.version)
+        return CHALLENGER
+    return CHALLENGER if challenger.version == ruling.version else None
+
+
+def _measured(
+    registry: Registry,
+    training: Training,
+    manifest: DatasetManifest,
+    test: pa.Table,
+    version: RegisteredVersion,
+) -> Champion:
+    """The champion with its score on these test rows, or with what stands against one."""
+
+    def not_comparable(obstacle: str) -> Champion:
+        return Champion(version.version, version.as_of, None, obstacle)
+
+    if version.tags.get(TARGET_TAG) != manifest.target:
+        return not_comparable(f"it predicts {version.tags.get('headrace.target')}")
+    if not _kept_apart(version, manifest):
+        return not_comparable("it may have been trained on some of them, for the split has changed")
+    try:
+        model = registry.load(version)
+    except UnreadableModel as error:
+        return not_comparable(str(error))
+    try:
+        inputs = model_inputs(test, manifest.features)
+        if absent := sorted(set(model.feature_names_in_) - set(inputs.columns)):
+            return not_comparable(f"it needs {', '.join(absent)}")
+        if tuple(map(class_text, model.classes_.tolist())) != manifest.classes:
+            return not_comparable("it knows other classes")
+        inputs = inputs[list(model.feature_names_in_)]
+        found = evaluate(model, inputs, model_target(test[manifest.target]))
+    except (ValueError, TypeError) as error:
+        return not_comparable(str(error))
+    return Champion(version.version, version.as_of, found.metrics[training.metric.value])
+
+
+def _kept_apart(version: RegisteredVersion, manifest: DatasetManifest) -> bool:
+    """Whether no entity that tests now can have trained the version: its own test side, by the
+    same salt, was at least as large.
+    """
+    try:
+        split = Split.model_validate_json(version.tags.get(SPLIT_TAG, ""))
+    except ValidationError:
+        return False
+    return split.salt == manifest.split.salt and split.test_share >= manifest.split.test_share
