@@ -8,7 +8,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 SYNC := $(UV) sync --quiet --locked --compile-bytecode --python $(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format docs bench up down clean
+.PHONY: help install demo test check format docs recording bench up down clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -54,6 +54,10 @@ format: .venv/.installed-test ## Format the code
 
 docs: .venv/.installed-test ## Write the events' JSON Schemas and the AsyncAPI file
 	.venv/bin/headrace contracts docs/events
+
+recording: .venv/.installed ## Draw the README's picture of the demo anew
+	@$(SYNC) --extra embedded --group docs --inexact
+	@.venv/bin/python docs/recording.py
 
 bench: .venv/.installed-bench ## Time loads beside raw COPY, pandas and dlt
 	.venv/bin/python -m benchmarks.load

@@ -31,10 +31,11 @@ DEMO_ROOT = Path(".headrace-demo")
 POLL_SECONDS = 0.15
 GIVE_UP_SECONDS = 900.0
 EXIT_INTERRUPTED = 130
-COLUMNS = (
-    "slice", "as_of", "in", "loaded", "quarantined", "inserted", "updated", "unchanged", "deleted",
-    "snapshot", "dataset_version", "model", "alias", "AUC", "F1", "seconds",
+ROWS = (
+    "slice", "as_of", "rows_in", "loaded", "quarantined",
+    "inserted", "updated", "unchanged", "deleted",
 )  # fmt: skip
+RESULTS = ("slice", "snapshot", "dataset_version", "model_version", "alias", "AUC", "F1")
 
 app = typer.Typer()
 
@@ -167,7 +168,9 @@ def _slice_facts(progress: Progress) -> dict[str, Any]:
 def _report(engine: Engine, found: Sequence[Progress], facts: Mapping[str, Any]) -> None:
     """Print the closing tables."""
     typer.echo()
-    print_table([_cells(each) for each in facts["slices"]], COLUMNS)
+    print_table([_row_cells(each) for each in facts["slices"]], ROWS)
+    typer.echo()
+    print_table([_result_cells(each) for each in facts["slices"]], RESULTS)
     for each in facts["slices"]:
         for reason in each["reasons"]:
             typer.echo(f"{each['slice_key']}: {reason}")
@@ -183,10 +186,8 @@ def _report(engine: Engine, found: Sequence[Progress], facts: Mapping[str, Any])
     typer.echo(f"\n{facts['total_seconds']:.1f} s from nothing to the last model, stack included")
 
 
-def _cells(each: Mapping[str, Any]) -> list[str]:
+def _row_cells(each: Mapping[str, Any]) -> list[str]:
     changes = list(each["changes"].values())
-    model = each["model"] or {"name": "", "version": "", "alias": "", "metrics": {}}
-    total = sum(seconds or 0 for seconds in each["seconds"].values())
     return [
         str(each["slice_key"] or ""),
         str(each["as_of"] or ""),
@@ -195,12 +196,18 @@ def _cells(each: Mapping[str, Any]) -> list[str]:
             str(sum(change[operation] for change in changes))
             for operation in ("inserted", "updated", "unchanged", "deleted")
         ),
+    ]
+
+
+def _result_cells(each: Mapping[str, Any]) -> list[str]:
+    model = each["model"] or {"name": "", "version": "", "alias": "", "metrics": {}}
+    return [
+        str(each["slice_key"] or ""),
         str(each["snapshot_id"] or each["status"]),
         str(each["dataset_version"] or "")[:12],
         f"{model['name']} {model['version']}".strip(),
         str(model["alias"] or ""),
         *(_score(model["metrics"].get(name)) for name in ("roc_auc", "f1")),
-        f"{total:.1f}",
     ]
 
 

@@ -10,6 +10,7 @@ import typer
 from sqlalchemy import text
 
 from cli.output import print_table, show
+from cli.progress import reason_line
 from cli.session import ROOT, AsJson, Root, fail, session
 from shared.contracts.envelope import Record
 from shared.contracts.topics import Topic
@@ -181,7 +182,7 @@ def _show_reject(
 ) -> None:
     typer.echo(f"{load['dataset']}/{load['slice_key']}: {load['status']}, load {load['load_id']}")
     for reason in load["reasons"] or []:
-        typer.echo(f"  {reason['message']}")
+        typer.echo(f"  {reason_line(reason)}")
     if failed:
         columns = ["table_name", "expectation", "unexpected_count", "failing_keys", "message"]
         cells = [[_short(row[column]) for column in columns] for row in failed]

@@ -4,7 +4,7 @@ import logging
 
 import typer
 
-from cli import contracts, demo, inspect, load, recover, sample, specs, stack
+from cli import champions, contracts, demo, inspect, load, recover, sample, specs, stack
 from cli.session import ROOT, Root, find_settings, session
 from shared import __version__
 
@@ -15,9 +15,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (stack.app, load.app, inspect.app, specs.app, recover.app, demo.app, contracts.app):
-    app.registered_commands += part.registered_commands
-    app.registered_groups += part.registered_groups
+for part in (stack, load, inspect, specs, champions, recover, demo, contracts):
+    app.registered_commands += part.app.registered_commands
+    app.registered_groups += part.app.registered_groups
 app.add_typer(sample.app, name="sample")
 
 

@@ -55,7 +55,7 @@ class Progress:
 
     def reasons(self) -> list[str]:
         """Why it was refused or given up, a line each."""
-        said = [str(reason["message"]) for reason in (self.load or {}).get("reasons") or []]
+        said = [reason_line(reason) for reason in (self.load or {}).get("reasons") or []]
         return said + [f"{d['service']}: {d['error_class']}: {d['reason']}" for d in self.dead]
 
     def seconds(self, stage: Stage) -> float | None:
@@ -65,6 +65,13 @@ class Progress:
             return None
         taken = run["finished_at"] - run["started_at"]
         return round(float(taken.total_seconds()), 3)
+
+
+def reason_line(reason: Mapping[str, Any]) -> str:
+    """A rejection's reason in a line: its message, and the first offenders unless it has them."""
+    message = str(reason["message"])
+    sample = [text for text in reason.get("sample") or [] if text not in message]
+    return f"{message}: {' | '.join(sample[:3])}" if sample else message
 
 
 def progress_of(connection: Connection, load_id: str) -> Progress:

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from cli.session import EXIT_FAILED
-from shared.contracts.spec_file import FaultySpec, read_spec
+from shared.contracts.dataset_spec import DatasetSpec
+from shared.contracts.spec_file import FaultySpec, locate, read_spec
 
 app = typer.Typer()
 
@@ -20,10 +21,36 @@ def check(
     for path in paths:
         try:
             spec = read_spec(path)
+            if faults := _faults_of_use(spec):
+                raise FaultySpec(path, locate(path, faults))
         except FaultySpec as error:
             is_good = False
             typer.echo(str(error), err=True)
             continue
-        typer.echo(f"{path}: good: {len(spec.tables)} tables")
+        typer.echo(f"{path}: good: {_described(spec)}")
     if not is_good:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _faults_of_use(spec: DatasetSpec) -> list[tuple[str, str]]:
+    """What the services could do nothing with: places like `tables.users.key`, and messages."""
+    faults = []
+    if any(table.expectations for table in spec.tables.values()):
+        from services.validator.spec_check import expectation_faults  # takes seconds to import
+
+        faults += [(fault.path, fault.message) for fault in expectation_faults(spec)]
+    if spec.training is not None and spec.training.model.parameters:
+        from services.trainer.models import unknown_parameters
+
+        kind = spec.training.model.kind
+        faults += [
+            (f"training.model.parameters.{name}", f"is no parameter of {kind}")
+            for name in unknown_parameters(spec.training.model)
+        ]
+    return faults
+
+
+def _described(spec: DatasetSpec) -> str:
+    expectations = sum(len(table.expectations) for table in spec.tables.values())
+    model = f", model {spec.training.model.name}" if spec.training else ", no model"
+    return f"{len(spec.tables)} tables, {expectations} expectations{model}"

@@ -1,0 +1,1 @@
+"""Where Headrace runs: the embedded stack."""

@@ -1,6 +1,6 @@
 """All that can be set from outside, read once from the environment.
 
-No other module reads `os.environ`. Every field is documented in `docs/operations.md`; a test keeps
+No other module reads `os.environ`, but for what starts child processes. Every field is documented in `docs/operations.md`; a test keeps
 the two in step.
 """
 

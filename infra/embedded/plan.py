@@ -99,7 +99,14 @@ def lay_out(
             )
         )
     services = tuple(
-        Service(spec, ports[f"service.{spec.name}"], environment, inherited, choice.directory)
+        Service(
+            spec,
+            ports[f"service.{spec.name}"],
+            environment,
+            inherited,
+            choice.directory,
+            scratch=root / "scratch" / spec.name,
+        )
         for spec in choice.services
     )
     return Layout(tuple(servers), services, environment)

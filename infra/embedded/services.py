@@ -1,11 +1,13 @@
 """Headrace's own services as processes of the stack."""
 
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from infra.embedded.private_file import make_private_directory
 from infra.embedded.probe import answers_ok
 from infra.embedded.process import Command
 from infra.embedded.server import LOOPBACK, Stage
@@ -39,6 +41,8 @@ class Service:
     environment: Mapping[str, str] = field(repr=False)
     inherited: Mapping[str, str] = field(repr=False)
     directory: Path
+    scratch: Path
+    """For its temporary files; what a killed one left there is removed before the next start."""
     # Nothing: the stack starts services only when the servers are ready and migrated.
     needs: tuple[str, ...] = ()
 
@@ -60,7 +64,9 @@ class Service:
         return f"http://{LOOPBACK}:{self.port}"
 
     def prepare(self) -> None:
-        """Nothing: a service keeps nothing on disk."""
+        """Empty the folder of its temporary files: a service keeps nothing on disk."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        make_private_directory(self.scratch)
 
     def command(self) -> Command:
         """The service's module under this Python, reached without a proxy's help."""
@@ -75,6 +81,7 @@ class Service:
             "GX_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "true",
             "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(self.scratch),
         }
         argv = (sys.executable, "-m", self.spec.module)
         return Command(argv, environment, inherited, directory=self.directory)

@@ -40,7 +40,11 @@ def lock_slice(connection: Connection, dataset: str, slice_key: str) -> None:
 
 
 def begin_load(connection: Connection, load_id: str, event: Event[LoadRequested]) -> None:
-    """Show the load as loading. Another try of a load begins it anew."""
+    """Show the load as loading. Another try of a load begins it anew.
+
+    So does its `started_at`: the order in which loads of a dataset began is the order in which
+    their events lie in the validator's topic, which waits for those before.
+    """
     payload = event.payload
     values = {
         "dataset": payload.dataset,
@@ -51,6 +55,7 @@ def begin_load(connection: Connection, load_id: str, event: Event[LoadRequested]
         "source_uri": payload.source_uri,
         "requested_by": payload.requested_by,
         "requested_at": event.time,
+        "started_at": text("clock_timestamp()"),
         "landing_uri": None,
         "content_sha256": None,
         "finished_at": None,

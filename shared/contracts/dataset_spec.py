@@ -1,7 +1,7 @@
 """The dataset spec: what a user declares in `datasets/<name>.yaml`, and nothing else.
 
 `shared.contracts.spec_file` reads one from YAML and explains its faults by line;
-`docs/datasets.md` is the guide, and its field tables are made from the docstrings below.
+`docs/datasets.md` is the guide; a test sees to it that it explains every field below.
 """
 
 import hashlib
@@ -248,8 +248,8 @@ class Training(Model):
     balance: Balance = Balance()
     model: ModelChoice
     metric: Metric = Metric.ROC_AUC
-    minimum: float = 0.0
-    """What a version must reach to become champion at all."""
+    minimum: float | None = None
+    """What a version must reach, in that metric, to become champion at all."""
 
 
 class DatasetSpec(Model):
@@ -280,11 +280,12 @@ class DatasetSpec(Model):
                         f"table {name!r}: foreign key to {foreign_key.table!r}, "
                         "which is not declared"
                     )
-                if len(parent.key) != len(foreign_key.columns):
+                theirs = [parent.columns[column].type.value for column in parent.key]
+                ours = [table.columns[column].type.value for column in foreign_key.columns]
+                if theirs != ours:
                     raise ValueError(
-                        f"table {name!r}: the foreign key has "
-                        f"{len(foreign_key.columns)} columns, the key of "
-                        f"{foreign_key.table!r} has {len(parent.key)}"
+                        f"table {name!r}: the foreign key is ({', '.join(ours)}), the key of "
+                        f"{foreign_key.table!r} is ({', '.join(theirs)})"
                     )
         if self.training is not None:
             self._training_agrees(self.training)

@@ -1,6 +1,6 @@
 """Reading a spec from YAML, with every fault explained by its line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,19 @@ def read_spec(path: Path) -> DatasetSpec:
         message = f"is {spec.dataset!r}, but the file is named {path.name}; the two must agree"
         raise FaultySpec(path, [SpecFault(line, "dataset", message)])
     return spec
+
+
+def locate(path: Path, faults: Iterable[tuple[str, str]]) -> list[SpecFault]:
+    """Faults found elsewhere, as (path within the spec, message), with the lines of the file."""
+    tree = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    return [
+        SpecFault(
+            _line(tree, [int(part) if part.isdigit() else part for part in where.split(".")]),
+            where,
+            message,
+        )
+        for where, message in faults
+    ]
 
 
 def find_spec(directory: Path, dataset: str) -> DatasetSpec:

@@ -1,0 +1,52 @@
+"""An error's class decides its route."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+
+from shared.errors import (
+    InvalidSpec,
+    PermanentError,
+    ServerUnavailable,
+    SourceNotFound,
+    UndecodableEvent,
+    UnknownDataset,
+)
+from shared.messaging.retry import Route, backoff, route_of
+
+
+@pytest.mark.parametrize(
+    ("error", "route"),
+    [
+        (ServerUnavailable("Kafka", "refused"), Route.TRANSIENT),
+        (OperationalError("SELECT 1", {}, Exception("gone")), Route.TRANSIENT),
+        (InterfaceError("SELECT 1", {}, Exception("closed")), Route.TRANSIENT),
+        (
+            IntegrityError("INSERT", {}, Exception("x"), connection_invalidated=True),
+            Route.TRANSIENT,
+        ),
+        (IntegrityError("INSERT", {}, Exception("dup")), Route.UNKNOWN),
+        (UndecodableEvent("x"), Route.PERMANENT),
+        (UnknownDataset("x", "datasets"), Route.PERMANENT),
+        (InvalidSpec("x"), Route.PERMANENT),
+        (SourceNotFound("x"), Route.PERMANENT),
+        (PermanentError("x"), Route.PERMANENT),
+        (KeyError("x"), Route.UNKNOWN),
+    ],
+)
+def test_the_class_decides(error: Exception, route: Route) -> None:
+    assert route_of(error) is route
+
+
+@given(st.floats(0, 1, exclude_max=True), st.floats(0.001, 1), st.floats(1, 60))
+def test_waits_double_to_the_ceiling_and_never_fall_below_half_of_their_step(
+    chance: float, floor: float, ceiling: float
+) -> None:
+    waits = list(itertools.islice(backoff(floor, ceiling, lambda: chance), 40))
+    step = floor
+    for wait in waits:
+        assert step / 2 <= wait <= step
+        step = min(step * 2, ceiling)
