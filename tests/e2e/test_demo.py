@@ -1,0 +1,77 @@
+"""`headrace demo`: from nothing to three model versions, and nothing left behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from tests.conftest import REPOSITORY
+
+TABLES = {
+    "users",
+    "subscriptions",
+    "usage_agg_30d",
+    "payments_agg_90d",
+    "support_agg_90d",
+    "labels",
+}
+STAGES = {"ingest", "validate", "snapshot", "dataset", "train"}
+
+
+def test_the_demo_ends_with_three_models_and_leaves_no_process(tmp_path: Path) -> None:
+    root, facts_file = tmp_path / "stack", tmp_path / "facts.json"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from cli.main import main; main()",
+            "demo",
+            "--root",
+            str(root),
+            "--json",
+            str(facts_file),
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    facts = json.loads(facts_file.read_text())
+    assert [each["slice_key"] for each in facts["slices"]] == [
+        "month_000",
+        "month_001",
+        "month_002",
+    ]
+    assert [each["as_of"] for each in facts["slices"]] == ["2024-01-31", "2024-02-29", "2024-03-31"]
+    rows = 0
+    for each in facts["slices"]:
+        assert each["rows_in"] == each["rows_loaded"] + each["rows_quarantined"]
+        assert set(each["changes"]) == TABLES
+        for change in each["changes"].values():
+            assert (
+                change["inserted"] + change["updated"] + change["unchanged"] == each["rows_in"] / 6
+            )
+        assert set(each["seconds"]) == STAGES
+        assert all(seconds > 0 for seconds in each["seconds"].values())
+        assert set(each["model"]["metrics"]) == {"roc_auc", "f1", "accuracy"}
+        assert each["model"]["metrics"]["roc_auc"] > 0.75
+        assert each["snapshot_id"]
+        assert len(each["dataset_version"]) == 64
+        rows = each["rows_in"]
+    assert facts["slices"][0]["model"]["alias"] == "champion"
+    assert facts["slices"][0]["rows_in"] < rows, "users come each month"
+    assert facts["total_seconds"] > 0
+
+    for line in ("month_001  train     done in", "hop before it (median)", "streamflow_churn 3"):
+        assert line in done.stdout
+    left = [
+        process.info["cmdline"]
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(root) in argument for argument in process.info["cmdline"] or [])
+    ]
+    assert left == []
