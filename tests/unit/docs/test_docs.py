@@ -1,0 +1,211 @@
+"""The documentation names everything that there is, with its true defaults."""
+
+import json
+import re
+from datetime import date
+from enum import Enum
+
+import pytest
+from pydantic import BaseModel, SecretStr
+from pydantic_core import PydanticUndefined
+
+from services.ingestor.quarantine import Code
+from services.validator.integrity import FOREIGN_KEY
+from services.validator.profiles import NULL_SHARE_CHANGE, ROW_CHANGE
+from services.validator.spec_check import expectation_faults
+from shared.contracts import dataset_spec
+from shared.contracts.dataset_spec import ColumnType, Model
+from shared.contracts.slice_naming import SliceNaming
+from shared.contracts.spec_file import read_spec
+from shared.contracts.topics import Topic
+from shared.database.tables import LoadStatus, metadata
+from shared.object_store import Bucket
+from shared.observability.metrics import Metrics
+from shared.settings import Settings
+from tests.conftest import REPOSITORY
+
+DOCS = REPOSITORY / "docs"
+HEADINGS = {
+    dataset_spec.DatasetSpec: "The spec",
+    dataset_spec.Slices: "Slices",
+    SliceNaming: "Naming",
+    dataset_spec.Table: "A table",
+    dataset_spec.Column: "A column",
+    dataset_spec.Format: "A format",
+    dataset_spec.ForeignKey: "A foreign key",
+    dataset_spec.Expectation: "An expectation",
+    dataset_spec.Stability: "Stability",
+    dataset_spec.Training: "Training fields",
+    dataset_spec.Target: "Target",
+    dataset_spec.Split: "Split",
+    dataset_spec.Balance: "Balance",
+    dataset_spec.ModelChoice: "Model",
+}
+"""The section of docs/datasets.md that describes each part of a spec."""
+
+
+def read(name):
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def section(text, heading):
+    """The text between a heading of the third level and the next heading."""
+    found = re.search(rf"^### {re.escape(heading)}\n(.*?)(?=^##|\Z)", text, re.M | re.S)
+    assert found, f"there is no section {heading!r}"
+    return found.group(1)
+
+
+def rows(text):
+    """The cells of the tables in `text`, by the name in each first cell."""
+    cells = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("| `")
+    ]
+    return {row[0].strip("`"): row[1:] for row in cells}
+
+
+def told(default):
+    """A default value as the documentation writes it."""
+    if default is None or default in ((), {}):
+        return "none"
+    if default == "":
+        return "empty"
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
+    if isinstance(default, Enum):
+        default = default.value
+    if isinstance(default, bool | tuple):
+        default = json.dumps(default)
+    return f"`{default}`"
+
+
+def test_every_part_of_a_spec_has_its_section():
+    parts = {
+        part
+        for part in vars(dataset_spec).values()
+        if isinstance(part, type) and issubclass(part, Model) and part is not Model
+    }
+    assert parts | {SliceNaming} == HEADINGS.keys()
+
+
+@pytest.mark.parametrize("part", HEADINGS, ids=lambda part: part.__name__)
+def test_every_field_of_a_spec_is_described_with_its_default(part):
+    described = rows(section(read("datasets.md"), HEADINGS[part]))
+    for name, field in part.model_fields.items():
+        assert name in described, f"{part.__name__}.{name} is not described"
+        default, meaning = described[name]
+        assert len(meaning) > 5
+        value = field.get_default(call_default_factory=True)
+        if value is PydanticUndefined or isinstance(value, BaseModel):
+            assert default == ""
+        elif part is dataset_spec.Table and name == "file":
+            assert default == "`<name>.csv`"
+        else:
+            assert default == told(value), f"{part.__name__}.{name}"
+    only_fields = {name for name in described if re.fullmatch(r"[a-z_]+", name)}
+    assert only_fields - {kind.value for kind in ColumnType} == part.model_fields.keys() - {
+        kind.value for kind in ColumnType
+    }
+
+
+def examples(name):
+    return re.findall(r"```yaml\n(.*?)```", read(name), re.S)
+
+
+def test_the_example_of_a_spec_is_a_good_one(tmp_path):
+    path = tmp_path / "bakery.yaml"
+    path.write_text(examples("datasets.md")[0], encoding="utf-8")
+    spec = read_spec(path)
+    assert list(spec.tables) == ["shops", "sales"]
+    assert spec.slices.naming.next_after([]) == "2024-03-01"
+    assert spec.as_of("2024-03-02") == date(2024, 3, 2)
+    assert expectation_faults(spec) == []
+
+
+def test_the_example_of_a_training_is_a_good_one(tmp_path):
+    tables = """
+dataset: churn
+slices: {naming: {pattern: "{date}"}}
+tables:
+  users: {key: [user_id], columns: {user_id: string, signup_date: date, has_family: boolean}}
+  usage: {key: [user_id], columns: {user_id: string, watch_hours_30d: number}}
+  labels: {key: [user_id], columns: {user_id: string, churn_label: boolean}}
+"""
+    path = tmp_path / "churn.yaml"
+    path.write_text(tables + examples("datasets.md")[1], encoding="utf-8")
+    assert read_spec(path).training.model.name == "churn"
+
+
+def test_every_type_of_a_column_and_every_code_of_a_fault_is_described():
+    text = read("datasets.md")
+    assert {kind.value for kind in ColumnType} <= rows(section(text, "A column")).keys()
+    codes = {
+        code
+        for line in text.splitlines()
+        if line.startswith("| `")
+        for code in re.findall(r"`([a-z_]+)`", line.split("|")[1])
+    }
+    assert {code.value for code in Code} <= codes
+
+
+def test_every_setting_is_described_with_its_default():
+    described = rows(read("operations.md").split("## Settings")[1].split("\n## ")[0])
+    assert list(described) == [name.upper() for name in Settings.model_fields]
+    for name, field in Settings.model_fields.items():
+        default, unit, meaning = described[name.upper()]
+        assert default == told(field.default), name
+        assert len(meaning) > 5
+        named_unit = re.search(r"_(seconds|bytes|rows|threads)(_|$)", name)
+        if named_unit:
+            assert unit == named_unit.group(1)
+
+
+def test_every_metric_is_described():
+    described = rows(read("operations.md").split("| metric |")[1].split("\n\n")[0])
+    names = set()
+    for metric in Metrics().registry.collect():
+        names.add(metric.name + ("_total" if metric.type == "counter" else ""))
+    assert described.keys() == names
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [topic.value for topic in Topic],
+        [bucket.value for bucket in Bucket],
+        [table.name for table in metadata.tables.values()],
+        [status.value for status in LoadStatus],
+        [FOREIGN_KEY, ROW_CHANGE, NULL_SHARE_CHANGE],
+    ],
+    ids=["topics", "buckets", "tables", "statuses", "checks"],
+)
+def test_the_architecture_names_every(names):
+    text = read("architecture.md")
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def _anchor(heading):
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: path.name)
+def test_every_link_within_the_docs_leads_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        linked = path.parent / file if file else path
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.M)
+            assert anchor in map(_anchor, headings), target
+
+
+def test_the_diagram_is_well_formed_and_stands_alone():
+    picture = read("architecture.svg")
+    assert "<script" not in picture
+    assert "http://www.w3.org/2000/svg" in picture
+    assert "href" not in picture
+    for name in (*Topic, "ingestor", "validator", "snapshotter", "trainer"):
+        assert f">{name}</text>" in picture
