@@ -15,7 +15,7 @@ from rich.text import Text
 
 from cli.progress import Progress
 from shared.contracts.events import Stage
-from shared.database.tables import StageState
+from shared.database.statuses import StageState
 
 Slices = Sequence[tuple[str, Progress]]
 

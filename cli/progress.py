@@ -7,15 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Executable, select, text
 
 from shared.contracts.events import Stage
-from shared.database.tables import (
-    LoadStatus,
-    StageState,
-    dead_letters,
-    loads,
-    promotions,
-    snapshots,
-    stage_runs,
-)
+from shared.database.statuses import LoadStatus, StageState
+from shared.database.tables import dead_letters, loads, promotions, snapshots, stage_runs
 
 REFUSED = frozenset({LoadStatus.REJECTED, LoadStatus.FAILED})
 

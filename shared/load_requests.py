@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.events import LoadRequested
 from shared.contracts.spec_file import find_spec
-from shared.database.tables import LoadStatus
+from shared.database.statuses import LoadStatus
 from shared.errors import PermanentError
 from shared.object_store import ObjectStore, ObjectUri
 from shared.settings import Settings

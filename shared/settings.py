@@ -1,7 +1,7 @@
 """All that can be set from outside, read once from the environment.
 
-No other module reads `os.environ`, but for what starts child processes. Every field is documented in `docs/operations.md`; a test keeps
-the two in step.
+No other module reads `os.environ`, but for what starts child processes. Every field is documented
+in `docs/operations.md`; a test keeps the two in step.
 """
 
 from pathlib import Path

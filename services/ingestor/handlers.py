@@ -30,7 +30,7 @@ from shared.contracts.events import (
 from shared.contracts.spec_file import find_spec
 from shared.database.dataset_tables import ensure_dataset
 from shared.database.loads import set_status
-from shared.database.tables import LoadStatus
+from shared.database.statuses import LoadStatus
 from shared.load_requests import check_slice_key, date_of_slice
 from shared.messaging import inbox
 from shared.messaging.unit_of_work import AlreadyDone, Transaction, UnitOfWork

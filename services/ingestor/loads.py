@@ -12,7 +12,8 @@ from services.ingestor.staging import StagedTable
 from shared.contracts.envelope import Event
 from shared.contracts.events import LoadRequested, TableLoad
 from shared.database.dataset_tables import quoted, staging_schema
-from shared.database.tables import LoadStatus, loads, quarantined_rows, slices
+from shared.database.statuses import LoadStatus
+from shared.database.tables import loads, quarantined_rows, slices
 from shared.errors import InconsistentState
 from shared.load_requests import IN_PROGRESS
 

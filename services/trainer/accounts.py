@@ -11,10 +11,10 @@ from services.trainer.dataset import TrainingDataset
 from services.trainer.fit import Evaluation, Importances
 from services.trainer.runs import TRAINING_TAG, DatasetUse, RunRecord
 from shared import __version__
-from shared.contracts.dataset_spec import Training
 from shared.contracts.envelope import Event
 from shared.contracts.events import DatasetReady, Snapshotted
 from shared.contracts.manifest import DatasetManifest
+from shared.contracts.training_spec import Training
 
 _MLFLOW_TYPES = {"bool": "boolean", "int64": "long", "double": "double", "string": "string"}
 

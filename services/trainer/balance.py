@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contracts.dataset_spec import Balance
+from shared.contracts.training_spec import Balance
 
 
 def balanced_rows(classes: NDArray[Any], balance: Balance) -> NDArray[np.int64]:

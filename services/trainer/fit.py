@@ -20,8 +20,8 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from services.trainer.models import make_pipeline
-from shared.contracts.dataset_spec import Metric, ModelChoice
 from shared.contracts.manifest import FeatureField
+from shared.contracts.training_spec import Metric, ModelChoice
 from shared.errors import PermanentError
 
 PERMUTED_ROWS = 2_000

@@ -14,8 +14,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from services.trainer.frame import CATEGORICAL
-from shared.contracts.dataset_spec import ModelChoice
 from shared.contracts.manifest import FeatureField
+from shared.contracts.training_spec import ModelChoice
 from shared.errors import InvalidSpec
 
 ESTIMATORS: Mapping[str, type[Any]] = {

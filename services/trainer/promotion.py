@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
-from shared.contracts.dataset_spec import Metric
+from shared.contracts.training_spec import Metric
 
 
 class Decision(StrEnum):

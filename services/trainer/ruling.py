@@ -20,8 +20,8 @@ from services.trainer.runs import (
     RegisteredVersion,
 )
 from services.trainer.stored_model import UnreadableModel
-from shared.contracts.dataset_spec import Split, Training
 from shared.contracts.manifest import DatasetManifest
+from shared.contracts.training_spec import Split, Training
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
-from shared.contracts.dataset_spec import Split
+from shared.contracts.training_spec import Split
 
 _DIGEST_BYTES = 8
 _HASHES = 1 << (8 * _DIGEST_BYTES)

@@ -24,7 +24,8 @@ from shared.contracts.envelope import Event
 from shared.contracts.events import SliceLoaded, SliceRejected, Stage, Validated
 from shared.contracts.spec_file import find_spec
 from shared.database.loads import set_status, status_of
-from shared.database.tables import LoadStatus, loads, validation_results
+from shared.database.statuses import LoadStatus
+from shared.database.tables import loads, validation_results
 from shared.errors import InconsistentState, InvalidSpec
 from shared.messaging.unit_of_work import Transaction, UnitOfWork
 from shared.object_store import Bucket, ObjectStore

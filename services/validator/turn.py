@@ -10,7 +10,8 @@ import time
 
 from sqlalchemy import Connection, Engine, select
 
-from shared.database.tables import LoadStatus, loads
+from shared.database.statuses import LoadStatus
+from shared.database.tables import loads
 from shared.errors import TransientError
 
 POLL_SECONDS = 0.05

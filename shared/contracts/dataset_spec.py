@@ -10,24 +10,16 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from shared.contracts.slice_naming import SliceNaming
+from shared.contracts.spec_part import ColumnName, Name, Share, SpecPart
+from shared.contracts.training_spec import Training
 
 RESERVED_COLUMNS = frozenset(
     {"as_of", "known_at", "recorded_at", "load_id", "operation", "history_id", "record_number"}
 )
 RESERVED_DATASETS = frozenset({"headrace", "public", "information_schema", "mlflow", "broker"})
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-ColumnName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,59}$")]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Model(BaseModel):
-    """Base of every part of a spec: frozen, and an unknown field is a fault."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ColumnType(StrEnum):
@@ -47,7 +39,7 @@ class ColumnType(StrEnum):
     """ISO 8601; without an offset it is taken as UTC. Kept to the microsecond."""
 
 
-class Column(Model):
+class Column(SpecPart):
     """A column. In YAML either its type alone (`signup_date: date`) or these fields."""
 
     type: ColumnType
@@ -59,7 +51,7 @@ class Column(Model):
     """The column's name in the file, where that is another one."""
 
 
-class Format(Model):
+class Format(SpecPart):
     """How a file is written. `auto` looks at the file's first block."""
 
     kind: Literal["auto", "csv", "parquet"] = "auto"
@@ -82,14 +74,14 @@ class Format(Model):
         return value
 
 
-class ForeignKey(Model):
+class ForeignKey(SpecPart):
     """Every non-null value of `columns` must be a key of `table`, staged or current."""
 
     columns: tuple[ColumnName, ...] = Field(min_length=1)
     table: Name
 
 
-class Expectation(Model):
+class Expectation(SpecPart):
     """An expectation in Great Expectations' own configuration form."""
 
     type: str = Field(pattern=r"^expect_[a-z0-9_]+$")
@@ -97,7 +89,7 @@ class Expectation(Model):
     meta: dict[str, Any] = Field(default_factory=dict)
 
 
-class Stability(Model):
+class Stability(SpecPart):
     """How much a slice may differ from the one before it, as shares; absent is unchecked."""
 
     max_row_change: float | None = Field(default=None, gt=0)
@@ -106,7 +98,7 @@ class Stability(Model):
     """Largest change of any column's share of NULLs, in absolute terms."""
 
 
-class Table(Model):
+class Table(SpecPart):
     """A table of the dataset."""
 
     key: tuple[ColumnName, ...] = Field(min_length=1)
@@ -179,7 +171,7 @@ class Table(Model):
         return self.columns[column].header or column
 
 
-class Slices(Model):
+class Slices(SpecPart):
     """How slices are named, where they lie, and when one is complete."""
 
     naming: SliceNaming
@@ -189,70 +181,7 @@ class Slices(Model):
     """A slice may start when all required files are there, or when `_SUCCESS` is."""
 
 
-class Split(Model):
-    """Which rows test. An entity's side follows from a hash of its key, for ever."""
-
-    test_share: float = Field(default=0.25, gt=0.0, lt=1.0)
-    salt: str = ""
-
-
-class Balance(Model):
-    """What is done about unequal classes, on the training side only."""
-
-    strategy: Literal["none", "random_oversample"] = "none"
-    seed: int = 0
-
-
-class Target(Model):
-    """The column to predict."""
-
-    table: Name
-    column: ColumnName
-
-
-class Metric(StrEnum):
-    """What a promotion compares. All but `log_loss` are better when larger."""
-
-    ROC_AUC = "roc_auc"
-    F1 = "f1"
-    PRECISION = "precision"
-    RECALL = "recall"
-    ACCURACY = "accuracy"
-    LOG_LOSS = "log_loss"
-
-    @property
-    def larger_is_better(self) -> bool:
-        """Whether a larger value is the better one."""
-        return self is not Metric.LOG_LOSS
-
-
-class ModelChoice(Model):
-    """The estimator and its registered name."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,120}$")]
-    kind: Literal["logistic_regression", "random_forest", "gradient_boosting"]
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    """Of the scikit-learn estimator, by its own names."""
-    seed: int = 0
-
-
-class Training(Model):
-    """How a snapshot becomes a training dataset and a model."""
-
-    entity: ColumnName
-    """Column, in the key of every table used, whose hash decides the split."""
-    target: Target
-    features: dict[Name, tuple[ColumnName, ...]] = Field(min_length=1)
-    """Columns by table. A date becomes its age in days at `as_of`."""
-    split: Split = Split()
-    balance: Balance = Balance()
-    model: ModelChoice
-    metric: Metric = Metric.ROC_AUC
-    minimum: float | None = None
-    """What a version must reach, in that metric, to become champion at all."""
-
-
-class DatasetSpec(Model):
+class DatasetSpec(SpecPart):
     """A dataset: its slices, its tables and, if there is one, its model."""
 
     dataset: Name

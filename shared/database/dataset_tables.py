@@ -7,12 +7,13 @@ For a table `t` with key `k` in the schema `<dataset>`:
   `as_of` (the data's date), `recorded_at` (when we learned it), `load_id`, `operation`.
 - `t_coverage`: which keys a slice had although they left no history row; see
   `services/snapshotter/history.py`.
-- `t_snapshots`: a view, unique by (`k`, `as_of`): the state at each published date as known now.
+- `t_snapshots`: a view, unique by (`k`, `as_of`): the newest snapshot of each published date, row
+  for row what its Parquet files hold. `known_at` says when it was taken.
 
 A load's staging tables are `<dataset>_staging.<t>__<load>`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -61,7 +62,7 @@ def create_staging(spec: DatasetSpec, table: str, load_id: str) -> list[str]:
     can't be keyed or typed is found and quarantined by the ingestor.
     """
     name = quoted(staging_schema(spec.dataset), staging_table(table, load_id))
-    columns = _definitions(spec.tables[table], constrained=False)
+    columns = _definitions(spec.tables[table])
     return [
         f"DROP TABLE IF EXISTS {name}",
         f"CREATE TABLE {name} ({columns}, record_number bigint NOT NULL)",
@@ -114,10 +115,9 @@ def _ensure_table(connection: Connection, dataset: str, name: str, table: Table)
     connection.execute(text(_snapshots_view(dataset, name, table)))
 
 
-def _definitions(table: Table, *, constrained: bool) -> str:
+def _definitions(table: Table, *, not_null: Collection[str] = ()) -> str:
     return ", ".join(
-        f"{quoted(name)} {POSTGRES_TYPES[column.type]}"
-        + (" NOT NULL" if constrained and not table.is_nullable(name) else "")
+        f"{quoted(name)} {POSTGRES_TYPES[column.type]}" + (" NOT NULL" if name in not_null else "")
         for name, column in table.columns.items()
     )
 
@@ -126,13 +126,14 @@ def _create(dataset: str, name: str, table: Table) -> list[str]:
     current = quoted(dataset, name)
     history = quoted(dataset, f"{name}_history")
     key = column_list(table.key)
+    required = [name for name in table.columns if not table.is_nullable(name)]
     keys = ", ".join(
         f"{quoted(k)} {POSTGRES_TYPES[table.columns[k].type]} NOT NULL" for k in table.key
     )
     return [
         f"""
         CREATE TABLE {current} (
-            {_definitions(table, constrained=True)},
+            {_definitions(table, not_null=required)},
             as_of date NOT NULL,
             load_id text NOT NULL,
             PRIMARY KEY ({key})
@@ -140,7 +141,7 @@ def _create(dataset: str, name: str, table: Table) -> list[str]:
         f"""
         CREATE TABLE {history} (
             history_id bigint GENERATED ALWAYS AS IDENTITY,
-            {_definitions(table, constrained=False)},
+            {_definitions(table, not_null=table.key)},
             as_of date NOT NULL,
             recorded_at timestamp with time zone NOT NULL,
             load_id text NOT NULL,

@@ -4,7 +4,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text, update
 
-from shared.database.tables import LoadStatus, loads
+from shared.database.statuses import LoadStatus
+from shared.database.tables import loads
 
 FINAL = frozenset(
     {

@@ -8,7 +8,8 @@ from sqlalchemy.dialects.postgresql import insert
 from shared.contracts.envelope import Event
 from shared.contracts.events import Payload, Stage
 from shared.database.loads import FINAL
-from shared.database.tables import LoadStatus, StageState, loads, stage_runs
+from shared.database.statuses import LoadStatus, StageState
+from shared.database.tables import loads, stage_runs
 
 
 def start(connection: Connection, event: Event[Payload], stage: Stage, now: datetime) -> None:

@@ -9,7 +9,8 @@ from sqlalchemy import Engine, insert
 from services.validator import turn
 from services.validator.turn import EarlierSliceUnderWay, wait_for_turn
 from shared.database.loads import set_status
-from shared.database.tables import LoadStatus, loads
+from shared.database.statuses import LoadStatus
+from shared.database.tables import loads
 from shared.messaging.retry import Route, route_of
 
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)

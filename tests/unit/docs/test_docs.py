@@ -13,12 +13,14 @@ from services.ingestor.quarantine import Code
 from services.validator.integrity import FOREIGN_KEY
 from services.validator.profiles import NULL_SHARE_CHANGE, ROW_CHANGE
 from services.validator.spec_check import expectation_faults
-from shared.contracts import dataset_spec
-from shared.contracts.dataset_spec import ColumnType, Model
+from shared.contracts import dataset_spec, training_spec
+from shared.contracts.dataset_spec import ColumnType
 from shared.contracts.slice_naming import SliceNaming
 from shared.contracts.spec_file import read_spec
+from shared.contracts.spec_part import SpecPart
 from shared.contracts.topics import Topic
-from shared.database.tables import LoadStatus, metadata
+from shared.database.statuses import LoadStatus
+from shared.database.tables import metadata
 from shared.object_store import Bucket
 from shared.observability.metrics import Metrics
 from shared.settings import Settings
@@ -35,11 +37,11 @@ HEADINGS = {
     dataset_spec.ForeignKey: "A foreign key",
     dataset_spec.Expectation: "An expectation",
     dataset_spec.Stability: "Stability",
-    dataset_spec.Training: "Training fields",
-    dataset_spec.Target: "Target",
-    dataset_spec.Split: "Split",
-    dataset_spec.Balance: "Balance",
-    dataset_spec.ModelChoice: "Model",
+    training_spec.Training: "Training fields",
+    training_spec.Target: "Target",
+    training_spec.Split: "Split",
+    training_spec.Balance: "Balance",
+    training_spec.ModelChoice: "Model",
 }
 """The section of docs/datasets.md that describes each part of a spec."""
 
@@ -83,8 +85,9 @@ def told(default):
 def test_every_part_of_a_spec_has_its_section():
     parts = {
         part
-        for part in vars(dataset_spec).values()
-        if isinstance(part, type) and issubclass(part, Model) and part is not Model
+        for module in (dataset_spec, training_spec)
+        for part in vars(module).values()
+        if isinstance(part, type) and issubclass(part, SpecPart) and part is not SpecPart
     }
     assert parts | {SliceNaming} == HEADINGS.keys()
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.trainer.balance import balanced_rows
-from shared.contracts.dataset_spec import Balance
+from shared.contracts.training_spec import Balance
 
 classes = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array)
 

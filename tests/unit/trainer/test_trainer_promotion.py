@@ -3,7 +3,7 @@ from datetime import date
 import pytest
 
 from services.trainer.promotion import Candidate, Champion, Decision, decide, previous_champion
-from shared.contracts.dataset_spec import Metric
+from shared.contracts.training_spec import Metric
 
 JANUARY, FEBRUARY = date(2024, 1, 31), date(2024, 2, 29)
 
