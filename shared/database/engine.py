@@ -19,7 +19,8 @@ def make_engine(settings: Settings, *, application: str) -> Engine:
         connect_args={
             "application_name": f"headrace-{application}",
             "connect_timeout": 5,
-            "options": "-c timezone=UTC",
+            # A schema named like the user would come before `public`, and ours may well be.
+            "options": "-c timezone=UTC -c search_path=public",
         },
     )
 

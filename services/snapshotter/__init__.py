@@ -1,0 +1,1 @@
+"""The snapshotter: merges a validated slice into the tables and their history, and freezes it."""

@@ -1,0 +1,98 @@
+"""The front door: a validated slice is merged, frozen and exported, all of it or nothing."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import text
+
+from services.snapshotter import publication as publications
+from services.snapshotter.export import export
+from services.snapshotter.merge import merge
+from services.snapshotter.relations import Relations
+from shared.contracts.envelope import Event
+from shared.contracts.events import Snapshotted, Validated
+from shared.contracts.spec_file import find_spec
+from shared.database.dataset_tables import ensure_dataset
+from shared.database.loads import set_status
+from shared.database.statuses import LoadStatus
+from shared.messaging.unit_of_work import UnitOfWork
+from shared.object_store import ObjectStore
+
+logger = logging.getLogger(__name__)
+
+# For this transaction only. The statements are few and large, so compiling them costs more than it
+# saves, and the sorts and hashes of a million rows should stay in memory. The planner takes it that
+# the difference has every row, and so would not read in parallel for fear of handing them on.
+_TUNING = """
+    SET LOCAL jit = off;
+    SET LOCAL parallel_tuple_cost = 0.001;
+    SET LOCAL work_mem = '64MB';
+    SET LOCAL maintenance_work_mem = '256MB';
+"""
+
+
+@dataclass(frozen=True)
+class Snapshotter:
+    """Handlers of the events that the snapshotter consumes."""
+
+    datasets_dir: Path
+    store: ObjectStore
+    row_group_rows: int
+
+    def on_validated(self, event: Event[Validated], unit: UnitOfWork) -> None:
+        """Merge the staged slice into current and history, freeze the dataset, export it.
+
+        Everything but the exported objects is one transaction. The objects are written within it,
+        under a name that only this try uses; should it fail, nothing refers to them.
+        """
+        load = event.payload
+        spec = find_spec(self.datasets_dir, load.dataset)
+        with unit.transaction() as transaction:
+            connection = transaction.connection
+            connection.execute(text(_TUNING))
+            publication = publications.admit(connection, spec, load)
+            if publication is None:
+                set_status(connection, load.load_id, LoadStatus.SUPERSEDED)
+                publications.drop_staging(connection, load)
+                logger.info("a later revision of %s is published already", event.subject)
+                return
+            ensure_dataset(connection, spec)
+            publications.require_staging(connection, spec, load)
+
+            parts = {part.table: part for part in load.tables if part.present}
+            changes = {
+                table: merge(
+                    connection,
+                    publication,
+                    Relations.of(spec, table, parts[table].staging_table),
+                    rows_loaded=parts[table].rows_loaded,
+                )
+                for table in spec.parents_first()
+                if table in parts
+            }
+            exported = export(
+                connection, publication, self.store, row_group_rows=self.row_group_rows
+            )
+            publications.drop_staging(connection, load)
+            publications.record(
+                connection,
+                publication,
+                changes,
+                manifest_uri=str(exported.uri),
+                manifest_sha256=exported.sha256,
+                tables=exported.summary(),
+            )
+            transaction.emit(
+                Snapshotted(
+                    dataset=load.dataset,
+                    slice_key=load.slice_key,
+                    load_id=load.load_id,
+                    snapshot_id=publication.snapshot_id,
+                    as_of=publication.as_of,
+                    known_at=publication.known_at,
+                    manifest_uri=str(exported.uri),
+                    manifest_sha256=exported.sha256,
+                    changes=changes,
+                )
+            )
