@@ -310,3 +310,21 @@ def test_every_object_that_a_snapshot_names_is_there(headrace: Headrace, drops: 
     store = ObjectStore(headrace.settings)
     for bucket in (Bucket.LANDING, Bucket.REPORTS, Bucket.SNAPSHOTS, Bucket.DATASETS):
         assert store.list(store.uri(bucket, "streamflow/")), bucket
+
+
+def test_a_person_can_promote_a_version_and_one_command_takes_it_back(
+    headrace: Headrace, drops: Path
+) -> None:
+    before = headrace.json("models", "streamflow")
+    champion = next(row["model_version"] for row in before if row["promoted"])
+    other = next(row["model_version"] for row in before if row["model_version"] != champion)
+
+    assert f"version {other} is the champion" in headrace.run(
+        "promote", "streamflow_churn", other, "--reason", "a trial"
+    )
+    assert f"version {champion} is the champion" in headrace.run("rollback", "streamflow_churn")
+
+    decisions = [row["decision"] for row in headrace.json("models", "streamflow")]
+    assert decisions[len(before) :] == ["promoted_by_hand", "rolled_back"]
+    refused = headrace.run("promote", "streamflow_churn", "99", code=1)
+    assert "no version 99" in refused

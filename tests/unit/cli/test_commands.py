@@ -1,0 +1,104 @@
+"""What the command says and how it exits where no server is needed."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.output import print_table, text
+from cli.progress import reason_line
+from cli.sample import write_streamflow
+from tests.conftest import REPOSITORY
+
+run = CliRunner().invoke
+
+
+def test_check_names_every_fault_with_its_line_and_exits_1(tmp_path: Path) -> None:
+    good = (REPOSITORY / "datasets" / "streamflow.yaml").read_text()
+    path = tmp_path / "streamflow.yaml"
+    path.write_text(
+        good.replace("expect_column_values_to_not_be_null", "expect_to_shine", 1)
+        .replace("min_value: 0, max_value: 720", "smallest: 0", 1)
+        .replace("max_iter: 2000", "patience: 2000", 1)
+    )
+    done = run(app, ["check", str(path)])
+    assert done.exit_code == 1
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3
+    for line, fault in zip(lines, ("expect_to_shine", "smallest", "patience"), strict=True):
+        number = int(line.split("line ")[1].split(":")[0])
+        at_fault = "\n".join(path.read_text().splitlines()[number - 1 : number + 2])
+        assert fault in at_fault, line
+
+
+def test_check_of_a_good_spec_says_what_it_has_and_exits_0() -> None:
+    done = run(app, ["check", str(REPOSITORY / "datasets" / "streamflow.yaml")])
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "6 tables, 10 expectations, model streamflow_churn" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["slices"], ["load", "streamflow"], ["rejects"], ["dead", "list"], ["migrate"]]
+)
+def test_without_a_stack_a_command_says_how_to_start_one_and_exits_2(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    done = run(app, [*arguments, "--root", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "headrace up" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["demo", "--data", "/nowhere/at/all"], "no folder"),
+        (["load"], "Missing argument"),
+        (["load", "streamflow", "--as-of", "yesterday"], "yesterday"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_wrong_usage_is_named_and_is_no_success(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(app, arguments)
+    assert done.exit_code != 0
+    assert said in done.stderr
+
+
+def test_the_same_seed_gives_the_same_drops_and_another_one_others(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        write_streamflow(tmp_path / name, months=2, users=60, seed=seed)
+    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.csv"))
+    assert len(files) == 12
+    for file in files:
+        a, b, c = ((tmp_path / name / file).read_bytes() for name in "abc")
+        assert a == b != c
+
+
+def test_users_stay_and_newcomers_come_each_month(tmp_path: Path) -> None:
+    first, second = write_streamflow(tmp_path, months=2, users=100, seed=1)
+    january, february = ((m / "users.csv").read_text().splitlines() for m in (first, second))
+    assert february[: len(january)] == january
+    assert len(february) == len(january) + 4
+
+
+def test_a_table_is_aligned_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([["a", "1"], ["bbb", "22.5"]], ["name", "how_many"])
+    assert capsys.readouterr().out.splitlines() == [
+        "name  how many",
+        "a            1",
+        "bbb       22.5",
+    ]
+
+
+def test_a_value_in_a_table_is_short() -> None:
+    assert [text(None), text(0.5), text(True), text("x")] == ["", "0.5000", "yes", "x"]
+
+
+def test_a_reason_brings_its_first_offenders_once() -> None:
+    assert reason_line({"message": "bad: N1", "sample": ["N1"]}) == "bad: N1"
+    assert reason_line({"message": "bad", "sample": list("wxyz")}) == "bad: w | x | y"
+    assert reason_line({"message": "bad"}) == "bad"
