@@ -4,17 +4,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import adbc_driver_manager
-import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from services.ingestor.binary_copy import adbc_transaction
 from services.ingestor.landing import SpooledFile
 from services.ingestor.quarantine import Quarantine
 from services.ingestor.reading import RecordReader
 from services.ingestor.typed_rows import staging_schema, typed_rows
 from shared.contracts.dataset_spec import DatasetSpec, Table
 from shared.database import dataset_tables
-from shared.database.dataset_tables import create_staging, quoted, staging_table
+from shared.database.dataset_tables import column_list, create_staging, quoted, staging_table
 from shared.database.engine import libpq_uri
 from shared.errors import ServerUnavailable
 from shared.settings import Settings
@@ -65,15 +65,15 @@ def stage_table(
     name = staging_table(table, load_id)
     schema = dataset_tables.staging_schema(spec.dataset)
     try:
-        with adbc.connect(libpq_uri(settings)) as connection, connection.cursor() as cursor:
+        with adbc_transaction(libpq_uri(settings)) as transaction:
             # Made in the transaction that fills it, a table needs no write-ahead log
             # (with wal_level = minimal) and is never seen half full.
             for statement in create_staging(spec, table, load_id):
-                cursor.execute(statement)
+                transaction.execute(statement)
             reader = pa.RecordBatchReader.from_batches(rows.schema, rows.batches())
-            cursor.adbc_ingest(name, reader, mode="append", db_schema_name=schema)
-            cursor.execute(f"ANALYZE {quoted(schema, name)}")
-            connection.commit()
+            transaction.append(schema, name, reader)
+            key = column_list(spec.tables[table].key)  # the merge joins on it, and on nothing else
+            transaction.execute(f"ANALYZE {quoted(schema, name)} ({key})")
     except adbc_driver_manager.Error as error:
         if rows.error is not None:
             raise rows.error from None

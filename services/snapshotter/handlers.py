@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 # the difference has every row, and so would not read in parallel for fear of handing them on.
 _TUNING = """
     SET LOCAL jit = off;
-    SET LOCAL parallel_tuple_cost = 0.001;
+    SET LOCAL parallel_tuple_cost = 0;
+    SET LOCAL parallel_setup_cost = 0;
     SET LOCAL work_mem = '64MB';
     SET LOCAL maintenance_work_mem = '256MB';
 """

@@ -140,15 +140,13 @@ def _create(dataset: str, name: str, table: Table) -> list[str]:
         )""",
         f"""
         CREATE TABLE {history} (
-            history_id bigint GENERATED ALWAYS AS IDENTITY,
+            history_id bigint GENERATED ALWAYS AS IDENTITY (CACHE 1000),
             {_definitions(table, not_null=table.key)},
             as_of date NOT NULL,
             recorded_at timestamp with time zone NOT NULL,
             load_id text NOT NULL,
             operation text NOT NULL CHECK (operation IN ('insert', 'update', 'delete'))
         )""",
-        f"CREATE INDEX {quoted(f'{name}_history_recorded_idx')} "
-        f"ON {history} USING brin (recorded_at)",
         f"""
         CREATE TABLE {quoted(dataset, f"{name}_coverage")} (
             {keys},
