@@ -15,10 +15,10 @@ def test_a_contender_that_dies_is_reported_with_the_end_of_its_log(tmp_path):
 
 
 def test_a_contenders_memory_is_its_own_whatever_its_parent_has(tmp_path):
-    ballast = bytearray(b"x") * 500_000_000
+    ballast = bytearray(b"x") * 400_000_000
     with Worker("copy", {}, tmp_path / "log") as worker:
         assert 20_000_000 < worker.import_bytes < 300_000_000
-    assert len(ballast) == 500_000_000
+    assert len(ballast) == 400_000_000
 
 
 class Work:

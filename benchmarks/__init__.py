@@ -1,0 +1,1 @@
+"""Headrace beside others who do the same work, in the same run, on the same machine."""
