@@ -29,7 +29,7 @@ install: .venv/.installed ## Make .venv with everything that a user needs
 
 .venv/.installed-test: $(UV) uv.lock pyproject.toml
 	@echo "installing into .venv …"
-	@$(SYNC) --extra embedded --group test --group check --inexact
+	@$(SYNC) --extra embedded --group test --group check --group bench --inexact
 	@touch $@ .venv/.installed
 
 .venv/.installed-bench: .venv/.installed

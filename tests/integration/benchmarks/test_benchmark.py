@@ -6,8 +6,6 @@ import pytest
 
 from benchmarks.load import main
 
-pytest.importorskip("dlt", reason="dlt is in the dependency group bench: `make bench` installs it")
-
 
 def test_every_contender_loads_the_drop_twice_and_the_results_are_written(
     servers, monkeypatch, tmp_path, capsys
