@@ -3,6 +3,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -32,7 +33,10 @@ def s3_client(environment: dict[str, str]):
 def listening_ports(stack: Stack, name: str) -> list[int]:
     [pid] = [status.pid for status in stack.status() if status.name == name]
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    links = [link for process in family for link in process.net_connections("inet")]
+    links = []
+    for process in family:
+        with suppress(psutil.NoSuchProcess):  # Postgres' workers come and go
+            links += process.net_connections("inet")
     listening = [link.laddr for link in links if link.status == psutil.CONN_LISTEN]
     assert {address.ip for address in listening} == {"127.0.0.1"}
     return sorted({address.port for address in listening})
