@@ -8,7 +8,6 @@ from sqlalchemy import Connection, text
 from services.validator.results import ValidationResult, json_safe, key_text
 from shared.contracts.dataset_spec import DatasetSpec, ForeignKey
 from shared.database.dataset_tables import column_list, quoted, staging_schema
-from shared.errors import InvalidSpec
 
 FOREIGN_KEY = "headrace_foreign_key"
 _SHOWN = 3
@@ -29,7 +28,6 @@ def foreign_keys(
     Rows with a NULL in the foreign key are not looked at.
     """
     for foreign_key in spec.tables[table].foreign_keys:
-        _check_types(spec, table, foreign_key)
         yield _foreign_key(connection, spec, table, staged, foreign_key, failing_keys_kept)
 
 
@@ -98,14 +96,3 @@ def _in_words(result: ValidationResult, foreign_key: ForeignKey, key: Sequence[s
         f"{result.table}.{result.column}: {count:,} {verb} no key of {foreign_key.table}: "
         f"{'; '.join(shown)}{more}"
     )
-
-
-def _check_types(spec: DatasetSpec, table: str, foreign_key: ForeignKey) -> None:
-    parent = spec.tables[foreign_key.table]
-    for own, other in zip(foreign_key.columns, parent.key, strict=True):
-        own_type, other_type = spec.tables[table].columns[own].type, parent.columns[other].type
-        if own_type is not other_type:
-            raise InvalidSpec(
-                f"tables.{table}.foreign_keys: {own} is a {own_type}, but the key {other} of "
-                f"{foreign_key.table} is a {other_type}"
-            )

@@ -82,6 +82,7 @@ def test_a_good_spec_is_read_with_its_defaults(path: Path) -> None:
         ("since: date", "as_of: date", 6, "kept for Headrace itself"),
         ("since: date", "AGE: date", 6, "differ in case"),
         ("table: users}", "table: people}", 1, "not declared"),
+        ("columns: [user_id], table", "columns: [left], table", 1, "is (boolean), the key of"),
         ("kind: logistic_regression", "kind: crystal_ball", 22, "crystal_ball"),
         ("users: [age, since]", "users: [age, height]", 1, "users.height is not declared"),
         ("users: [age, since]", "labels: [left]", 1, "is a feature too"),
