@@ -10,8 +10,14 @@ from shared.contracts.dataset_spec import DatasetSpec
 from shared.database.dataset_tables import column_list, quoted, staging_schema
 
 # For the rest of this transaction, whose other statements touch a row or two. A hash of millions of
-# keys does not fit and goes to disk; a sort is several times as fast, and parallel.
-_TUNING = "SET LOCAL enable_hashagg = off; SET LOCAL work_mem = '64MB'"
+# keys does not fit and goes to disk; a sort is several times as fast, and more so in parallel,
+# which the planner would shun for fear of handing on every key.
+_TUNING = """
+    SET LOCAL enable_hashagg = off;
+    SET LOCAL work_mem = '64MB';
+    SET LOCAL parallel_setup_cost = 0;
+    SET LOCAL parallel_tuple_cost = 0;
+"""
 
 
 def quarantine_duplicates(connection: Connection, spec: DatasetSpec, staged: StagedTable) -> int:
