@@ -26,12 +26,17 @@ app = typer.Typer()
 def publish(session: Session, payload: Payload) -> Event[Payload]:
     """Publish an event that nothing caused, and wait for the broker's word."""
     event = Event(payload=payload, source=SOURCE, time=utc_now())
+    publish_event(session, event)
+    return event
+
+
+def publish_event(session: Session, event: Event[Payload]) -> None:
+    """Publish an event and wait for the broker's word."""
     producer = Producer(session.settings)
     try:
-        producer.publish(payload.topic, event.key.encode(), event.headers(), event.value())
+        producer.publish(event.payload.topic, event.key.encode(), event.headers(), event.value())
     finally:
         producer.close()
-    return event
 
 
 @app.command()

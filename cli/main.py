@@ -5,7 +5,7 @@ import logging
 import typer
 
 from cli import champions, contracts, demo, inspect, load, recover, sample, specs, stack
-from cli.session import ROOT, Root, find_settings, session
+from cli.session import ROOT, Root, session
 from shared import __version__
 
 app = typer.Typer(
@@ -26,9 +26,8 @@ def migrate(root: Root = ROOT) -> None:
     """Create or update the control tables, the datasets' tables, the topics and the buckets."""
     from cli.migrate import migrate as apply
 
-    settings, _ = find_settings(root)
-    with session(root):
-        apply(settings)
+    with session(root) as current:
+        apply(current.settings)
     typer.echo("the database, the topics and the buckets are up to date")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import select, text
 
-from cli.load import SOURCE
+from cli.load import SOURCE, publish_event
 from cli.output import show
 from cli.session import ROOT, AsJson, Root, fail, session
 from shared.clock import utc_now
@@ -88,9 +88,5 @@ def replay(
             correlation_id=old.correlation_id,
             causation_id=old.id,
         )
-        producer = Producer(current.settings)
-        try:
-            producer.publish(row.topic, new.key.encode(), new.headers(), new.value())
-        finally:
-            producer.close()
+        publish_event(current, new)
     typer.echo(f"replayed {old.payload.type} of {old.subject} as event {new.id}")

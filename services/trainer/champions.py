@@ -4,8 +4,7 @@ Each holds the model's lock from reading to commit, and publishes what it did, f
 champion wants to hear of it.
 """
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
@@ -13,6 +12,7 @@ from services.trainer.promotion import Decision, previous_champion
 from services.trainer.records import decisions, keep_promotion, latest_promotion, registry_lock
 from services.trainer.registry import Registry
 from services.trainer.runs import CHALLENGER, CHAMPION
+from shared.clock import Clock, utc_now
 from shared.contracts.envelope import Event
 from shared.contracts.events import ModelPublished
 from shared.errors import InconsistentState
@@ -29,7 +29,7 @@ def roll_back(
     *,
     by: str,
     reason: str = "",
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    clock: Clock = utc_now,
 ) -> ModelPublished:
     """Make the previous champion of `model` champion again, and withdraw the present one.
 
@@ -60,7 +60,7 @@ def promote(
     *,
     by: str,
     reason: str = "",
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    clock: Clock = utc_now,
 ) -> ModelPublished:
     """Make `version` champion on a person's word, whatever the rule says.
 

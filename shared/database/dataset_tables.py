@@ -31,7 +31,6 @@ POSTGRES_TYPES: Mapping[ColumnType, str] = {
     ColumnType.DATE: "date",
     ColumnType.TIMESTAMP: "timestamp with time zone",
 }
-HISTORY_COLUMNS = ("as_of", "recorded_at", "load_id", "operation")
 
 
 def quoted(*names: str) -> str:
