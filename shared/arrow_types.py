@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from shared.contracts.dataset_spec import ColumnType, Table
+from shared.contracts.table_spec import ColumnType, Table
 
 ARROW_TYPES: Mapping[ColumnType, pa.DataType] = {
     ColumnType.STRING: pa.string(),

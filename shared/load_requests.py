@@ -1,17 +1,20 @@
 """Asking for a load: what `POST /loads` and `headrace load` have in common."""
 
 import re
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 
+from shared.clock import Clock, utc_now
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.events import LoadRequested
+from shared.contracts.increment import WHOLE, slice_name
 from shared.contracts.spec_file import find_spec
 from shared.database.statuses import LoadStatus
-from shared.errors import PermanentError
+from shared.database.tables import loads, slices
+from shared.errors import HeadraceError, PermanentError
 from shared.object_store import ObjectStore, ObjectUri
 from shared.settings import Settings
 
@@ -24,6 +27,15 @@ class BadRequest(PermanentError):
     """A load can't be asked for like this."""
 
 
+class NothingToLoad(HeadraceError):
+    """The dataset has reached the whole of its source: an answer, and no error."""
+
+    def __init__(self, dataset: str, slice_key: str) -> None:
+        super().__init__(f"nothing to load: {dataset} has reached {slice_key}")
+        self.dataset = dataset
+        self.slice_key = slice_key
+
+
 def load_request(
     connection: Connection,
     settings: Settings,
@@ -33,33 +45,32 @@ def load_request(
     source: str | None = None,
     as_of: date | None = None,
     requested_by: str,
+    clock: Clock = utc_now,
 ) -> LoadRequested:
     """The request, complete and checked.
 
     Without `slice_key` it is for the slice after all that are published or on their way.
     `source` is the slice's own folder or one with a subfolder named like the slice; without it the
-    spec's is taken. A relative path of `source` is taken from the current folder, one of the spec
-    from the spec's folder.
+    spec's is taken, and for an increment where the spec has none that of its last load. A relative
+    path of `source` is taken from the current folder, one of the spec from the spec's folder.
+    A share that was loaded before keeps its date.
 
-    Raises `UnknownDataset`, `FaultySpec`, and `BadRequest` for anything else that is wrong with it.
+    Raises `UnknownDataset`, `FaultySpec`, `NothingToLoad` where the whole is reached, and
+    `BadRequest` for anything else that is wrong with it.
     """
     spec = find_spec(settings.datasets_dir, dataset)
     if slice_key is None:
         slice_key = next_slice(connection, spec)
     check_slice_key(slice_key)
     if as_of is None:
-        date_of_slice(spec, slice_key)  # the ingestor will derive it; here it only has to be there
-    if source is not None:
-        source_uri = _slice_folder(settings, _absolute(source, Path.cwd()), slice_key)
-    elif spec.slices.source is not None:
-        folder = _absolute(spec.slices.source, settings.datasets_dir.absolute())
-        source_uri = _child(folder, slice_key)
-    else:
-        raise BadRequest(f"the spec of {dataset!r} names no source for its slices: name the folder")
+        asked_at = clock()
+        derived = date_of_slice(spec, slice_key, asked_at)  # the ingestor would derive a name's own
+        if spec.slices.as_of(slice_key) is None:
+            as_of = _published_as_of(connection, dataset, slice_key) or derived
     return LoadRequested(
         dataset=dataset,
         slice_key=slice_key,
-        source_uri=source_uri,
+        source_uri=_source_uri(connection, settings, spec, slice_key, source),
         as_of=as_of,
         requested_by=requested_by,
     )
@@ -73,10 +84,13 @@ def check_slice_key(slice_key: str) -> None:
         )
 
 
-def date_of_slice(spec: DatasetSpec, slice_key: str) -> date:
-    """The `as_of` of the slice by its name. Raises `BadRequest` where the name doesn't fit."""
+def date_of_slice(spec: DatasetSpec, slice_key: str, asked_at: datetime) -> date:
+    """The `as_of` of the slice by its name, else by when it was asked for.
+
+    Raises `BadRequest` where the name doesn't fit.
+    """
     try:
-        return spec.as_of(slice_key)
+        return spec.as_of(slice_key, asked_at)
     except (ValueError, OverflowError) as error:
         raise BadRequest(f"{error}; such a load needs an as_of date") from error
 
@@ -85,7 +99,7 @@ def next_slice(connection: Connection, spec: DatasetSpec) -> str:
     """The slice after all that are published, in progress, or asked for and not yet begun.
 
     Rejected and failed ones don't count, so they come again. Neither do slices that were loaded
-    under a name of their own with an explicit date.
+    under a name of their own with an explicit date. Raises `NothingToLoad` where none is left.
     """
     query = text("""
         SELECT slice_key FROM headrace.slices WHERE dataset = :dataset
@@ -105,17 +119,59 @@ def next_slice(connection: Connection, spec: DatasetSpec) -> str:
     }
     taken = [key for (key,) in connection.execute(query, parameters) if _fits(spec, key)]
     try:
-        return spec.slices.naming.next_after(taken)
+        following = spec.slices.next_after(taken)
     except ValueError as error:
         raise BadRequest(str(error)) from error
+    if following is None:
+        raise NothingToLoad(spec.dataset, slice_name(WHOLE))
+    return following
 
 
 def _fits(spec: DatasetSpec, slice_key: str) -> bool:
     try:
-        spec.as_of(slice_key)
+        spec.slices.as_of(slice_key)
     except (ValueError, OverflowError):
         return False
     return True
+
+
+def _published_as_of(connection: Connection, dataset: str, slice_key: str) -> date | None:
+    query = select(slices.c.as_of).where(
+        slices.c.dataset == dataset, slices.c.slice_key == slice_key
+    )
+    return connection.execute(query).scalar()
+
+
+def _source_uri(
+    connection: Connection,
+    settings: Settings,
+    spec: DatasetSpec,
+    slice_key: str,
+    source: str | None,
+) -> str:
+    is_increment = spec.slices.increment is not None
+    if source is not None:
+        folder = _absolute(source, Path.cwd())
+        return folder if is_increment else _slice_folder(settings, folder, slice_key)
+    if spec.slices.source is not None:
+        folder = _absolute(spec.slices.source, settings.datasets_dir.absolute())
+        return folder if is_increment else _child(folder, slice_key)
+    if is_increment and (before := _last_source(connection, spec.dataset)) is not None:
+        return before
+    raise BadRequest(
+        f"the spec of {spec.dataset!r} names no source for its slices: name the folder"
+    )
+
+
+def _last_source(connection: Connection, dataset: str) -> str | None:
+    """Where the dataset's last load came from, whatever became of it since."""
+    query = (
+        select(loads.c.source_uri)
+        .where(loads.c.dataset == dataset, loads.c.status.in_((*IN_PROGRESS, LoadStatus.PUBLISHED)))
+        .order_by(loads.c.started_at.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar()
 
 
 def _absolute(source: str, base: Path) -> str:

@@ -40,6 +40,8 @@ class Bucket(StrEnum):
     """Frozen tables as Parquet, with manifests."""
     DATASETS = "datasets"
     """Training datasets."""
+    IMAGES = "images"
+    """The pictures of datasets' rows, by content hash."""
     MLFLOW = "mlflow"
     """MLflow's artifacts."""
 

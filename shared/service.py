@@ -4,8 +4,9 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from fastapi import APIRouter
 from sqlalchemy import Engine
@@ -38,6 +39,16 @@ class Resources:
     """To be called after a commit that put events into the outbox outside a handler."""
 
 
+class Companion(Protocol):
+    """What a service does beside its consumer, in a thread of its own."""
+
+    def start(self) -> None:
+        """Begin; must not block."""
+
+    def stop(self) -> None:
+        """End it, within two seconds. Called once, also where it has ended by itself."""
+
+
 @dataclass(frozen=True)
 class Service:
     """What a service is: a handler for each event type that it consumes."""
@@ -49,6 +60,8 @@ class Service:
     """Endpoints of its own."""
     checks: Mapping[str, Callable[[], None]] = field(default_factory=dict)
     """What else has to answer for it to be ready, by name; each raises where it doesn't."""
+    companions: Sequence[Companion] = ()
+    """Started when the service is up, stopped before its relay is."""
 
 
 def run(name: str, build: Callable[[Resources], Service]) -> int:
@@ -88,12 +101,16 @@ def run(name: str, build: Callable[[Resources], Service]) -> int:
     code = 0
     with server:
         relaying.start()
+        for companion in service.companions:
+            companion.start()
         logger.info("%s is up on port %d", name, server.port)
         try:
             consumer.run()
         except Exception:
             logger.exception("%s ends", name)
             code = 1
+        for companion in service.companions:
+            companion.stop()
         relay.stop()
         relaying.join(timeout=2)
     engine.dispose()

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from services.ingestor.quarantine import Code
 from shared.arrow_types import ARROW_TYPES
-from shared.contracts.dataset_spec import ColumnType
+from shared.contracts.table_spec import ColumnType
 
 NOT_OF_TYPE = {
     ColumnType.STRING: Code.NOT_TEXT,

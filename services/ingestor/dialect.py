@@ -14,7 +14,7 @@ from pathlib import Path
 
 from services.ingestor.quarantine import Code, SliceFault
 from services.ingestor.text_stream import Utf8Stream, compression_of, with_encoding
-from shared.contracts.dataset_spec import Table
+from shared.contracts.table_spec import Table
 from shared.errors import InvalidSpec
 
 DELIMITERS = (",", ";", "\t", "|")

@@ -63,7 +63,7 @@ class Ingestor:
                 loads.begin_load(connection, event.correlation_id, requested)
             check_slice_key(slice_key)
             spec = find_spec(self.settings.datasets_dir, dataset)
-            as_of = requested.payload.as_of or date_of_slice(spec, slice_key)
+            as_of = requested.payload.as_of or date_of_slice(spec, slice_key, requested.time)
             with unit.engine.begin() as connection:
                 ensure_dataset(connection, spec)
             with tempfile.TemporaryDirectory(prefix="headrace-") as directory:

@@ -17,7 +17,7 @@ import pyarrow.parquet as parquet
 from services.ingestor.dialect import Dialect, check_header, survey
 from services.ingestor.quarantine import Code, Quarantine, QuarantinedRow, SliceFault, csv_line
 from services.ingestor.text_stream import Utf8Stream
-from shared.contracts.dataset_spec import Table
+from shared.contracts.table_spec import Table
 
 logger = logging.getLogger(__name__)
 

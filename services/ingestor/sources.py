@@ -9,7 +9,8 @@ from typing import IO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from services.ingestor.quarantine import Code, SliceFault
-from shared.contracts.dataset_spec import DatasetSpec, Table
+from shared.contracts.dataset_spec import DatasetSpec
+from shared.contracts.table_spec import Table
 from shared.errors import SourceNotFound
 from shared.object_store import ObjectStore, ObjectUri
 

@@ -12,7 +12,8 @@ from services.ingestor.landing import SpooledFile
 from services.ingestor.quarantine import Quarantine
 from services.ingestor.reading import RecordReader
 from services.ingestor.typed_rows import staging_schema, typed_rows
-from shared.contracts.dataset_spec import DatasetSpec, Table
+from shared.contracts.dataset_spec import DatasetSpec
+from shared.contracts.table_spec import Table
 from shared.database import dataset_tables
 from shared.database.dataset_tables import column_list, create_staging, quoted, staging_table
 from shared.database.engine import libpq_uri

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from services.ingestor.quarantine import Code, SliceFault
-from shared.contracts.dataset_spec import Format
+from shared.contracts.table_spec import Format
 from shared.errors import InvalidSpec
 
 _CHUNK_BYTES = 1 << 18

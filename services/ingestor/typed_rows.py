@@ -7,7 +7,7 @@ from services.ingestor.casting import Unreadable, typed_column
 from services.ingestor.quarantine import Code, Quarantine, QuarantinedRow, SliceFault
 from services.ingestor.reading import RawBatch
 from shared.arrow_types import ARROW_TYPES, arrow_schema
-from shared.contracts.dataset_spec import Table
+from shared.contracts.table_spec import Table
 
 _VALUE_CHARACTERS = 100
 _WORDING = {

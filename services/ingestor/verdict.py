@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from services.ingestor.quarantine import Code
 from services.ingestor.staging import StagedTable
-from shared.contracts.dataset_spec import DatasetSpec, Table
+from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.events import Reason
+from shared.contracts.table_spec import Table
 
 
 def rejection(spec: DatasetSpec, tables: Sequence[StagedTable]) -> tuple[Reason, ...]:

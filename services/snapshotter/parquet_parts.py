@@ -10,7 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from shared.arrow_types import arrow_schema
-from shared.contracts.dataset_spec import ColumnType, Table
+from shared.contracts.table_spec import ColumnType, Table
 from shared.database.dataset_tables import quoted
 
 BLOCK_BYTES = 32 << 20

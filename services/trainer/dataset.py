@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from services.trainer.balance import balanced_rows
 from services.trainer.split import sides
-from shared.contracts.dataset_spec import ColumnType, DatasetSpec
+from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.manifest import DatasetManifest, FeatureField, FilePart
+from shared.contracts.table_spec import ColumnType
 from shared.contracts.training_spec import Training
 from shared.errors import InconsistentState, PermanentError
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from shared.contracts.dataset_spec import ColumnType
 from shared.contracts.manifest import FeatureField
+from shared.contracts.table_spec import ColumnType
 
 CATEGORICAL = frozenset({ColumnType.STRING, ColumnType.BOOLEAN})
 

@@ -20,11 +20,12 @@ from services.trainer.runs import (
     TRAINING_TAG,
 )
 from services.trainer.snapshot import read_manifest, read_part, read_table
-from shared.contracts.dataset_spec import ColumnType, DatasetSpec
+from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.envelope import Event
 from shared.contracts.events import DatasetReady, ModelPublished, Snapshotted
 from shared.contracts.manifest import DatasetManifest
 from shared.contracts.spec_file import find_spec
+from shared.contracts.table_spec import ColumnType
 from shared.contracts.training_spec import Training
 from shared.errors import InconsistentState
 from shared.messaging.unit_of_work import UnitOfWork

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shared.arrow_types import ARROW_TYPES
-from shared.contracts.dataset_spec import ColumnType
 from shared.contracts.manifest import FilePart, SnapshotManifest
+from shared.contracts.table_spec import ColumnType
 from shared.errors import InconsistentState
 from shared.object_store import ObjectStore, ObjectUri
 

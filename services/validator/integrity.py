@@ -6,7 +6,8 @@ from dataclasses import replace
 from sqlalchemy import Connection, text
 
 from services.validator.results import ValidationResult, json_safe, key_text
-from shared.contracts.dataset_spec import DatasetSpec, ForeignKey
+from shared.contracts.dataset_spec import DatasetSpec
+from shared.contracts.table_spec import ForeignKey
 from shared.database.dataset_tables import column_list, quoted, staging_schema
 
 FOREIGN_KEY = "headrace_foreign_key"

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import ProgrammingError
 
 from services.validator.results import ValidationResult
-from shared.contracts.dataset_spec import DatasetSpec, Stability
+from shared.contracts.dataset_spec import DatasetSpec
+from shared.contracts.table_spec import Stability
 from shared.database.dataset_tables import quoted, staging_schema
 from shared.database.tables import table_profiles
 from shared.errors import InconsistentState

@@ -16,7 +16,8 @@ from services.validator.gx import (
     version,
 )
 from services.validator.results import columns_of
-from shared.contracts.dataset_spec import DatasetSpec, Expectation
+from shared.contracts.dataset_spec import DatasetSpec
+from shared.contracts.table_spec import Expectation
 
 _ALWAYS_SO = "a staged table has the columns of the spec, and record_number"
 _ELSEWHERE = "a staged table's name is new with every load; use a foreign key"

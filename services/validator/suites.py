@@ -18,7 +18,8 @@ from services.validator.gx import (
 )
 from services.validator.results import ValidationResult, columns_of, json_safe
 from services.validator.wording import in_words
-from shared.contracts.dataset_spec import DatasetSpec, Expectation
+from shared.contracts.dataset_spec import DatasetSpec
+from shared.contracts.table_spec import Expectation
 from shared.database.dataset_tables import staging_schema
 from shared.errors import InvalidSpec, ServerUnavailable
 

@@ -12,7 +12,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shared.contracts.dataset_spec import ColumnType
+from shared.contracts.table_spec import ColumnType
 from shared.contracts.training_spec import Balance, Split
 from shared.errors import InconsistentState
 

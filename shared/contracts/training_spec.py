@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shared.contracts.spec_part import ColumnName, Name, SpecPart
 
@@ -22,6 +22,28 @@ class Balance(SpecPart):
     seed: int = 0
 
 
+class Text(SpecPart):
+    """Features that are read as text: joined, cleaned, and counted as words and as characters."""
+
+    features: dict[Name, tuple[ColumnName, ...]] = Field(min_length=1)
+    """Columns by table; each must be a string among the training's features."""
+    word_ngrams: tuple[int, int] = (1, 2)
+    """Shortest and longest run of words that is counted."""
+    character_ngrams: tuple[int, int] = (2, 5)
+    """Shortest and longest run of characters within a word that is counted."""
+    max_features: int = Field(default=100_000, ge=1)
+    """How many of the most frequent runs of each kind are kept."""
+    min_rows: int = Field(default=2, ge=1)
+    """In how many rows a run must be to be counted at all."""
+
+    @field_validator("word_ngrams", "character_ngrams")
+    @classmethod
+    def _shortest_first(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= value[0] <= value[1]:
+            raise ValueError("a range of lengths is [shortest, longest], from 1 on")
+        return value
+
+
 class Target(SpecPart):
     """The column to predict."""
 
@@ -34,6 +56,8 @@ class Metric(StrEnum):
 
     ROC_AUC = "roc_auc"
     F1 = "f1"
+    WEIGHTED_F1 = "weighted_f1"
+    MACRO_F1 = "macro_f1"
     PRECISION = "precision"
     RECALL = "recall"
     ACCURACY = "accuracy"
@@ -49,7 +73,7 @@ class ModelChoice(SpecPart):
     """The estimator and its registered name."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,120}$")]
-    kind: Literal["logistic_regression", "random_forest", "gradient_boosting"]
+    kind: Literal["logistic_regression", "linear_svm", "random_forest", "gradient_boosting"]
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Of the scikit-learn estimator, by its own names."""
     seed: int = 0
@@ -63,6 +87,8 @@ class Training(SpecPart):
     target: Target
     features: dict[Name, tuple[ColumnName, ...]] = Field(min_length=1)
     """Columns by table. A date becomes its age in days at `as_of`."""
+    text: Text | None = None
+    """Which features are read as text; a string is a category otherwise."""
     split: Split = Split()
     balance: Balance = Balance()
     model: ModelChoice

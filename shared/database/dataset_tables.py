@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.contracts.dataset_spec import ColumnType, DatasetSpec, Table
+from shared.contracts.dataset_spec import DatasetSpec
+from shared.contracts.table_spec import ColumnType, Table
 from shared.database.tables import datasets
 from shared.errors import InvalidSpec
 

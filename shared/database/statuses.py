@@ -48,3 +48,42 @@ class CoverageKind(StrEnum):
     """All except those in `<table>_coverage`."""
     WHOLE = "whole"
     """Every one that there is: what the slice hadn't is not there (`absence: delete`)."""
+
+
+class ScheduleOutcome(StrEnum):
+    """What became of a moment of a schedule."""
+
+    REQUESTED = "requested"
+    """The next slice was asked for."""
+    NOTHING_TO_LOAD = "nothing_to_load"
+    """The dataset has reached the whole of its source."""
+    MISSED = "missed"
+    """It passed while every ingestor was down, and `missed` says to leave it."""
+    PAUSED = "paused"
+    """It passed while the schedule was paused."""
+    REFUSED = "refused"
+    """No load could be asked for; `detail` says why."""
+
+
+class ImageState(StrEnum):
+    """Where a row's picture is."""
+
+    STORED = "stored"
+    """In the store, under its content's hash."""
+    REFERENCED = "referenced"
+    """Where the source has it."""
+    MISSING = "missing"
+    """The source has none."""
+
+
+class NotificationState(StrEnum):
+    """Where a message to a target stands."""
+
+    PENDING = "pending"
+    """To be sent, or to be tried again."""
+    SENDING = "sending"
+    """Handed over; what is found like this after a crash may have arrived, and isn't repeated."""
+    SENT = "sent"
+    """The target took it."""
+    GIVEN_UP = "given_up"
+    """The target refused it for too long; `error` says how."""

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.contracts.dataset_spec import DatasetSpec, Table
+from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.spec_file import FaultySpec, find_spec, read_spec, spec_names
+from shared.contracts.table_spec import Table
 from shared.contracts.training_spec import Metric
 from shared.errors import UnknownDataset
 from tests.conftest import REPOSITORY

@@ -14,10 +14,10 @@ from services.validator.integrity import FOREIGN_KEY
 from services.validator.profiles import NULL_SHARE_CHANGE, ROW_CHANGE
 from services.validator.spec_check import expectation_faults
 from shared.contracts import dataset_spec, training_spec
-from shared.contracts.dataset_spec import ColumnType
 from shared.contracts.slice_naming import SliceNaming
 from shared.contracts.spec_file import read_spec
 from shared.contracts.spec_part import SpecPart
+from shared.contracts.table_spec import ColumnType
 from shared.contracts.topics import Topic
 from shared.database.statuses import LoadStatus
 from shared.database.tables import metadata
@@ -122,7 +122,7 @@ def test_the_example_of_a_spec_is_a_good_one(tmp_path):
     spec = read_spec(path)
     assert list(spec.tables) == ["shops", "sales"]
     assert spec.slices.naming.next_after([]) == "2024-03-01"
-    assert spec.as_of("2024-03-02") == date(2024, 3, 2)
+    assert spec.slices.as_of("2024-03-02") == date(2024, 3, 2)
     assert expectation_faults(spec) == []
 
 

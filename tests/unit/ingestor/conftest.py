@@ -11,7 +11,7 @@ import pytest
 from services.ingestor.quarantine import Quarantine
 from services.ingestor.reading import RecordReader
 from services.ingestor.typed_rows import typed_rows
-from shared.contracts.dataset_spec import Table
+from shared.contracts.table_spec import Table
 
 
 @dataclass(frozen=True)

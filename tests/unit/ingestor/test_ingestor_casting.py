@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.ingestor.casting import typed_column
 from services.ingestor.quarantine import Code
-from shared.contracts.dataset_spec import ColumnType
+from shared.contracts.table_spec import ColumnType
 from tests.unit.ingestor.conftest import ReadFile, table_of
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from services.ingestor.quarantine import Code, Quarantine, SliceFault
 from services.ingestor.reading import RecordReader
 from services.ingestor.typed_rows import typed_rows
-from shared.contracts.dataset_spec import Table
+from shared.contracts.table_spec import Table
 from shared.errors import InvalidSpec
 from tests.unit.ingestor.conftest import ReadFile, read_in, table_of
 

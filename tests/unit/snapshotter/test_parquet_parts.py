@@ -9,7 +9,7 @@ import pytest
 
 from services.snapshotter import parquet_parts
 from services.snapshotter.parquet_parts import ParquetParts, WrittenPart, copy_statement
-from shared.contracts.dataset_spec import Table
+from shared.contracts.table_spec import Table
 
 TABLE = Table.model_validate(
     {

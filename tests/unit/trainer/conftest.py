@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from shared.arrow_types import ARROW_TYPES
-from shared.contracts.dataset_spec import ColumnType, DatasetSpec
+from shared.contracts.dataset_spec import DatasetSpec
+from shared.contracts.table_spec import ColumnType
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from services.trainer.fit import UnfitModel, evaluate, fit, importances
 from services.trainer.models import ESTIMATORS, unknown_parameters
 from services.trainer.plots import class_distribution, model_plots
 from services.trainer.stored_model import TRUSTED_TYPES, UnreadableModel, read_model
-from shared.contracts.dataset_spec import ColumnType
 from shared.contracts.manifest import FeatureField
+from shared.contracts.table_spec import ColumnType
 from shared.contracts.training_spec import Metric, ModelChoice
 from shared.errors import InvalidSpec
 

@@ -1,0 +1,1 @@
+"""The notifier: one message to people for what they have to know."""

@@ -1,0 +1,47 @@
+"""The control tables, in the schema `headrace`. A test keeps `migrations/` in step with them."""
+
+from shared.database.tables.base import SCHEMA, metadata
+from shared.database.tables.events import (
+    dead_letters,
+    inbox,
+    notifications,
+    outbox,
+    schedule_runs,
+    schedules,
+)
+from shared.database.tables.slices import (
+    datasets,
+    images,
+    loads,
+    quarantined_rows,
+    slices,
+    source_indexes,
+    stage_runs,
+    table_profiles,
+    validation_results,
+)
+from shared.database.tables.versions import coverage, promotions, snapshots, training_datasets
+
+__all__ = [
+    "SCHEMA",
+    "coverage",
+    "datasets",
+    "dead_letters",
+    "images",
+    "inbox",
+    "loads",
+    "metadata",
+    "notifications",
+    "outbox",
+    "promotions",
+    "quarantined_rows",
+    "schedule_runs",
+    "schedules",
+    "slices",
+    "snapshots",
+    "source_indexes",
+    "stage_runs",
+    "table_profiles",
+    "training_datasets",
+    "validation_results",
+]
