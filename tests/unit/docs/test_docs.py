@@ -10,10 +10,12 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 from services.ingestor.quarantine import Code
+from services.trainer.models import unknown_parameters
 from services.validator.integrity import FOREIGN_KEY
 from services.validator.profiles import NULL_SHARE_CHANGE, ROW_CHANGE
 from services.validator.spec_check import expectation_faults
-from shared.contracts import dataset_spec, training_spec
+from shared.contracts import dataset_spec, schedule_spec, table_spec, training_spec
+from shared.contracts.increment import Increment
 from shared.contracts.slice_naming import SliceNaming
 from shared.contracts.spec_file import read_spec
 from shared.contracts.spec_part import SpecPart
@@ -31,13 +33,17 @@ HEADINGS = {
     dataset_spec.DatasetSpec: "The spec",
     dataset_spec.Slices: "Slices",
     SliceNaming: "Naming",
-    dataset_spec.Table: "A table",
-    dataset_spec.Column: "A column",
-    dataset_spec.Format: "A format",
-    dataset_spec.ForeignKey: "A foreign key",
-    dataset_spec.Expectation: "An expectation",
-    dataset_spec.Stability: "Stability",
+    Increment: "Increment",
+    schedule_spec.Schedule: "Schedule",
+    table_spec.Table: "A table",
+    table_spec.Column: "A column",
+    table_spec.Format: "A format",
+    table_spec.ForeignKey: "A foreign key",
+    table_spec.Expectation: "An expectation",
+    table_spec.Stability: "Stability",
+    table_spec.Images: "Images",
     training_spec.Training: "Training fields",
+    training_spec.Text: "Text",
     training_spec.Target: "Target",
     training_spec.Split: "Split",
     training_spec.Balance: "Balance",
@@ -85,7 +91,7 @@ def told(default):
 def test_every_part_of_a_spec_has_its_section():
     parts = {
         part
-        for module in (dataset_spec, training_spec)
+        for module in (dataset_spec, schedule_spec, table_spec, training_spec)
         for part in vars(module).values()
         if isinstance(part, type) and issubclass(part, SpecPart) and part is not SpecPart
     }
@@ -102,7 +108,7 @@ def test_every_field_of_a_spec_is_described_with_its_default(part):
         value = field.get_default(call_default_factory=True)
         if value is PydanticUndefined or isinstance(value, BaseModel):
             assert default == ""
-        elif part is dataset_spec.Table and name == "file":
+        elif part is table_spec.Table and name == "file":
             assert default == "`<name>.csv`"
         else:
             assert default == told(value), f"{part.__name__}.{name}"
@@ -126,6 +132,15 @@ def test_the_example_of_a_spec_is_a_good_one(tmp_path):
     assert expectation_faults(spec) == []
 
 
+def test_the_example_of_a_growing_catalogue_is_a_good_one(tmp_path):
+    path = tmp_path / "parts.yaml"
+    path.write_text(examples("datasets.md")[1], encoding="utf-8")
+    spec = read_spec(path)
+    assert spec.slices.next_after(["50%"]) == "55%"
+    assert expectation_faults(spec) == []
+    assert unknown_parameters(spec.training.model) == []
+
+
 def test_the_example_of_a_training_is_a_good_one(tmp_path):
     tables = """
 dataset: churn
@@ -136,7 +151,7 @@ tables:
   labels: {key: [user_id], columns: {user_id: string, churn_label: boolean}}
 """
     path = tmp_path / "churn.yaml"
-    path.write_text(tables + examples("datasets.md")[1], encoding="utf-8")
+    path.write_text(tables + examples("datasets.md")[2], encoding="utf-8")
     assert read_spec(path).training.model.name == "churn"
 
 
