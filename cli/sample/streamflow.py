@@ -1,4 +1,4 @@
-"""`headrace sample`: invented drops that look like the real thing, the same for the same seed."""
+"""Invented monthly drops of Streamflow."""
 
 import csv
 import math
@@ -6,9 +6,6 @@ import random
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 FIRST_SIGNUP = date(2021, 1, 1)
 FIRST_AS_OF = date(2024, 1, 31)
@@ -16,8 +13,6 @@ NEWCOMERS_A_MONTH = 0.04
 CONTRACTS = {"Month-to-month": (0.55, 0.9), "One year": (0.21, -0.6), "Two year": (0.24, -1.8)}
 """Share of the users and effect on the log odds of churn."""
 NETWORKS = {"DSL": (0.34, -0.2), "Fiber optic": (0.44, 0.7), "No": (0.22, -0.9)}
-
-app = typer.Typer()
 
 
 @dataclass
@@ -36,23 +31,6 @@ class _User:
     paperless: bool
     fee: float
     risk: float
-
-
-@app.callback()
-def sample() -> None:
-    """Write sample drops."""
-
-
-@app.command()
-def streamflow(
-    folder: Annotated[Path, typer.Argument(help="Where the slices' folders are made.")],
-    months: Annotated[int, typer.Option(min=1, max=999)] = 3,
-    users: Annotated[int, typer.Option(min=50, help="In the first month.")] = 3000,
-    seed: Annotated[int, typer.Option()] = 7,
-) -> None:
-    """Write monthly drops of Streamflow: month_000, month_001, …, six CSV files each."""
-    for path in write_streamflow(folder, months=months, users=users, seed=seed):
-        typer.echo(str(path))
 
 
 def write_streamflow(folder: Path, *, months: int, users: int, seed: int) -> list[Path]:
