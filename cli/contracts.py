@@ -26,6 +26,9 @@ READERS = {
     "validated": ("snapshotter",),
     "snapshotted": ("trainer",),
     "dataset-ready": ("trainer",),
+    "slice-rejected": ("notifier",),
+    "model-published": ("notifier",),
+    "dead-letters": ("notifier",),
 }
 ATTRIBUTES = {
     "ce_specversion": f"Always {SPEC_VERSION}.",

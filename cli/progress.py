@@ -86,7 +86,9 @@ def progress_of(connection: Connection, load_id: str) -> Progress:
         promotion=first(decided.order_by(promotions.c.decided_at.desc())),
         dead=rows(
             select(dead_letters).where(
-                dead_letters.c.correlation_id == load_id, dead_letters.c.redriven_at.is_(None)
+                dead_letters.c.correlation_id == load_id,
+                dead_letters.c.redriven_at.is_(None),
+                dead_letters.c.service != "notifier",  # a message that can't be made harms no load
             )
         ),
     )

@@ -1,11 +1,11 @@
 """Objects in the S3 store. The only importer of boto3."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _PART_BYTES = 8 << 20
+_KEY_BYTES = 1024
 _NOT_FOUND = {"NoSuchKey", "NoSuchBucket", "404", "NotFound"}
 
 
@@ -135,10 +136,18 @@ class ObjectStore:
                 Bucket=uri.bucket, Key=uri.key, Body=data, ContentType=content_type
             )
 
-    def put_file(self, uri: ObjectUri, path: Path) -> None:
+    def put_file(
+        self, uri: ObjectUri, path: Path, *, content_type: str = "application/octet-stream"
+    ) -> None:
         """Upload a file, in parts where it is large."""
         with _errors(str(uri)):
-            self._client.upload_file(str(path), uri.bucket, uri.key, Config=self._transfer)
+            self._client.upload_file(
+                str(path),
+                uri.bucket,
+                uri.key,
+                Config=self._transfer,
+                ExtraArgs={"ContentType": content_type},
+            )
 
     def get_bytes(self, uri: ObjectUri) -> bytes:
         """An object's content. For small objects."""
@@ -151,14 +160,25 @@ class ObjectStore:
             self._client.download_file(uri.bucket, uri.key, str(path), Config=self._transfer)
 
     @contextmanager
-    def open(self, uri: ObjectUri) -> Iterator[IO[bytes]]:
-        """Read an object as a stream."""
+    def open(
+        self, uri: ObjectUri, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[IO[bytes]]:
+        """Read an object as a stream; of its bytes [`start`, `stop`) where that is asked."""
+        part: dict[str, Any] = {}
+        if start or stop is not None:
+            part = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
         with _errors(str(uri)):
-            body = self._client.get_object(Bucket=uri.bucket, Key=uri.key)["Body"]
+            body = self._client.get_object(Bucket=uri.bucket, Key=uri.key, **part)["Body"]
             try:
                 yield body  # type: ignore[misc]  # botocore's StreamingBody is an IOBase
             finally:
                 body.close()
+
+    def stat(self, uri: ObjectUri) -> StoredObject:
+        """An object's size and ETag."""
+        with _errors(str(uri)):
+            found = self._client.head_object(Bucket=uri.bucket, Key=uri.key)
+            return StoredObject(uri, found["ContentLength"], found["ETag"])
 
     def exists(self, uri: ObjectUri) -> bool:
         """Whether the object is there."""
@@ -171,17 +191,60 @@ class ObjectStore:
                 raise
             return True
 
-    def list(self, prefix: ObjectUri) -> list[StoredObject]:
-        """All objects whose key begins with `prefix.key`, by key."""
+    def sizes(self, folder: ObjectUri, names: Collection[str]) -> dict[str, int]:
+        """The sizes, in bytes, of those of `names` that are objects directly below `folder`.
+
+        Each request brings a page of the folder that begins at the next name sought: for a few
+        names that is one for each, for many one for each page of the folder.
+        """
+        prefix = folder.child("").key
+        wanted = sorted({n for n in names if _is_key(prefix + n)}, reverse=True)
+        found: dict[str, int] = {}
+        token: str | None = None
+        with _errors(str(folder)):
+            while wanted:
+                sought = len(wanted)
+                start: dict[str, Any] = {"StartAfter": (prefix + wanted[-1])[:-1]}
+                if token:
+                    start = {"ContinuationToken": token}
+                page = self._client.list_objects_v2(
+                    Bucket=folder.bucket,
+                    Prefix=prefix,
+                    Delimiter="/",
+                    **start,
+                )
+                there = {
+                    item["Key"].removeprefix(prefix): item["Size"]
+                    for item in page.get("Contents", [])
+                }
+                token = page.get("NextContinuationToken")
+                last = max(there, default="")
+                while wanted and (token is None or wanted[-1] <= last):
+                    name = wanted.pop()
+                    if name in there:
+                        found[name] = there[name]
+                if len(wanted) < sought:  # the next one may be far from this page
+                    token = None
+        return found
+
+    def list(self, prefix: ObjectUri, *, deep: bool = True) -> list[StoredObject]:
+        """All objects whose key begins with `prefix.key`, by key.
+
+        Without `deep` only those whose key has no further slash.
+        """
         with _errors(str(prefix)):
             pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=prefix.bucket, Prefix=prefix.key
+                Bucket=prefix.bucket, Prefix=prefix.key, Delimiter="" if deep else "/"
             )
             return [
                 StoredObject(ObjectUri(prefix.bucket, item["Key"]), item["Size"], item["ETag"])
                 for page in pages
                 for item in page.get("Contents", [])
             ]
+
+
+def _is_key(key: str) -> bool:
+    return len(key.encode()) <= _KEY_BYTES
 
 
 def _code(error: ClientError) -> str:

@@ -37,6 +37,7 @@ class Resources:
     clock: Clock
     wake_relay: Callable[[], None]
     """To be called after a commit that put events into the outbox outside a handler."""
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 class Companion(Protocol):
@@ -85,7 +86,7 @@ def run(name: str, build: Callable[[Resources], Service]) -> int:
         metrics,
         interval_seconds=settings.relay_interval_seconds,
     )
-    resources = Resources(settings, engine, ObjectStore(settings), utc_now, relay.wake)
+    resources = Resources(settings, engine, ObjectStore(settings), utc_now, relay.wake, metrics)
     service = build(resources)
     consumer = _consumer(service, resources, metrics, stop)
     readiness = Readiness(

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     http_port: int = Field(default=8000, ge=0, le=65535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "human"] = "json"
+    git_commit: str = "unknown"
 
     # The consumer
     handler_threads: int = Field(default=2, ge=1)
@@ -49,11 +50,30 @@ class Settings(BaseSettings):
     relay_interval_seconds: float = Field(default=1.0, gt=0)
     health_stall_seconds: float = Field(default=30.0, gt=0)
 
+    # The schedules
+    schedule_poll_seconds: float = Field(default=1.0, gt=0)
+    schedule_grace_seconds: float = Field(default=60.0, gt=0)
+    schedule_moments_kept: int = Field(default=1000, ge=1)
+
     # The work
     csv_block_bytes: int = Field(default=1 << 20, ge=1 << 12)
+    image_threads: int = Field(default=8, ge=1)
     quarantine_rows_kept: int = Field(default=10_000, ge=1)
     failing_keys_kept: int = Field(default=20, ge=1)
     parquet_row_group_rows: int = Field(default=100_000, ge=1)
+
+    # Messages to people
+    notify_urls: SecretStr | None = None
+    notify_on: str = Field(
+        default="rejected promoted registered dead",
+        pattern=r"^\s*((rejected|promoted|registered|dead)(\s+|$))*$",
+    )
+    notify_max_age_hours: float = Field(default=24.0, gt=0)
+    notify_give_up_hours: float = Field(default=24.0, gt=0)
+    notify_timeout_seconds: float = Field(default=15.0, gt=0)
+    notify_retry_floor_seconds: float = Field(default=5.0, gt=0)
+    notify_retry_ceiling_seconds: float = Field(default=300.0, gt=0)
+    notify_unknown_after_seconds: float = Field(default=600.0, gt=0)
 
     def topic(self, name: str) -> str:
         """The broker's name of the topic `name` in this environment."""

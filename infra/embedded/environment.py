@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from infra.embedded.checkout import head_commit
 from infra.embedded.credentials import Credentials
 from infra.embedded.seaweedfs import REGION
 from infra.embedded.server import LOOPBACK
@@ -68,7 +69,9 @@ def resolve(
 
     Keys that are given without a store belong to some other store and are replaced.
     """
+    commit = head_commit()
     environment = {
+        **({"GIT_COMMIT": commit} if commit else {}),
         "TOPIC_PREFIX": "",
         "BUCKET_PREFIX": "headrace-",
         "DATASETS_DIR": "datasets",

@@ -12,8 +12,9 @@ from infra.embedded.probe import answers_ok
 from infra.embedded.process import Command
 from infra.embedded.server import LOOPBACK, Stage
 
-# Of the caller's shell these would change which credentials the AWS library uses.
-NOT_INHERITED = ("AWS_PROFILE", "AWS_SESSION_TOKEN")
+# Of the caller's shell these would change which credentials the AWS library uses, and have a stack
+# that was given no targets, as that of a test, tell people.
+NOT_INHERITED = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "NOTIFY_URLS")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ SERVICES = (
     ServiceSpec("validator", "services.validator.app"),
     ServiceSpec("snapshotter", "services.snapshotter.app"),
     ServiceSpec("trainer", "services.trainer.app"),
+    ServiceSpec("notifier", "services.notifier.app"),
 )
 
 

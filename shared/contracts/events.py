@@ -114,7 +114,7 @@ class SliceRejected(Payload):
 
 
 class Validated(Payload):
-    """The staged slice met every expectation."""
+    """The staged slice met every expectation that it would be rejected for."""
 
     topic: ClassVar[Topic] = Topic.VALIDATED
     type: ClassVar[str] = "headrace.validated.v1"
@@ -122,7 +122,9 @@ class Validated(Payload):
     load_id: str
     as_of: date
     expectations: int
-    """How many were evaluated, all with success."""
+    """How many were evaluated, all with success but those that `flagged` counts."""
+    flagged: int = 0
+    """How many were not met whose severity is only a warning."""
     report_uri: str
     tables: tuple[TableLoad, ...]
 

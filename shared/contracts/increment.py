@@ -37,8 +37,8 @@ class Increment(SpecPart):
         """The share that comes before `share` on the way from `initial` by `step`; 0 at first."""
         if share <= self.initial:
             return Decimal(0)
-        steps = -((self.initial - share) // self.step)  # rounded up
-        return self.initial + (steps - 1) * self.step
+        steps, rest = divmod(share - self.initial, self.step)
+        return self.initial + (steps if rest else steps - 1) * self.step
 
     def next_after(self, slice_keys: list[str]) -> str | None:
         """The name after all of `slice_keys`; None when the whole is reached."""

@@ -120,6 +120,21 @@ class Images(SpecPart):
     max_share_change: Share | None = None
     """Largest change of that share from the slice before, in absolute terms."""
 
+    @field_validator("file")
+    @classmethod
+    def _within_the_folder(cls, value: str) -> str:
+        if value.startswith("/") or {"", ".", ".."} & set(value.split("/")):
+            raise ValueError("a picture lies in the slice's folder: a path without .. or /")
+        try:
+            fields = [
+                field for _, *field in string.Formatter().parse(value) if field[0] is not None
+            ]
+        except ValueError as error:
+            raise ValueError(f"a file's path can't be read: {error}") from error
+        if not fields or any(name == "" or form or conversion for name, form, conversion in fields):
+            raise ValueError("a picture's path has columns in braces, as images/{sku}.jpg")
+        return value
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns in `file`, in its order."""
@@ -203,4 +218,5 @@ class Table(SpecPart):
 
     def header(self, column: str) -> str:
         """The name of `column` in a file."""
-        return self.columns[column].header or column
+        header = self.columns[column].header
+        return column if header is None else header

@@ -73,7 +73,7 @@ class ModelChoice(SpecPart):
     """The estimator and its registered name."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,120}$")]
-    kind: Literal["logistic_regression", "linear_svm", "random_forest", "gradient_boosting"]
+    kind: Literal["logistic_regression", "sgd_logistic", "random_forest", "gradient_boosting"]
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Of the scikit-learn estimator, by its own names."""
     seed: int = 0

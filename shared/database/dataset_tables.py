@@ -10,19 +10,27 @@ For a table `t` with key `k` in the schema `<dataset>`:
 - `t_snapshots`: a view, unique by (`k`, `as_of`): the newest snapshot of each published date, row
   for row what its Parquet files hold. `known_at` says when it was taken.
 
+`shared.database.state_views` has the views of the dataset as a whole.
+
 A load's staging tables are `<dataset>_staging.<t>__<load>`.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.table_spec import ColumnType, Table
+from shared.database.sql_names import column_list as column_list
+from shared.database.sql_names import quoted as quoted
+from shared.database.state_views import create_state_views, drop_state_views
 from shared.database.tables import datasets
 from shared.errors import InvalidSpec
+
+LAYOUT = 2
+"""Goes up when this code makes more, or other things, of the same spec: 2 has the state views."""
 
 POSTGRES_TYPES: Mapping[ColumnType, str] = {
     ColumnType.STRING: "text",
@@ -32,17 +40,6 @@ POSTGRES_TYPES: Mapping[ColumnType, str] = {
     ColumnType.DATE: "date",
     ColumnType.TIMESTAMP: "timestamp with time zone",
 }
-
-
-def quoted(*names: str) -> str:
-    """SQL for a qualified identifier, each part quoted."""
-    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
-
-
-def column_list(columns: Iterable[str], alias: str = "") -> str:
-    """SQL for a list of columns, each quoted and with `alias.` before it if given."""
-    prefix = f"{alias}." if alias else ""
-    return ", ".join(prefix + quoted(column) for column in columns)
 
 
 def staging_schema(dataset: str) -> str:
@@ -72,35 +69,50 @@ def create_staging(spec: DatasetSpec, table: str, load_id: str) -> list[str]:
 def ensure_dataset(connection: Connection, spec: DatasetSpec) -> None:
     """Make the dataset's schemas, tables and views, or add the columns that the spec has gained.
 
-    Does nothing where this very spec was applied before. Waits for another process that is at it.
+    Does nothing where this very spec was applied before by this version of the code. Waits for
+    another process that is at it.
 
     Raises `InvalidSpec` for any other change of a table, with the statement that would be needed.
     """
     parameters = {"dataset": spec.dataset}
-    known = text("SELECT spec_digest FROM headrace.datasets WHERE dataset = :dataset")
-    if connection.execute(known, parameters).scalar() == spec.digest():
+    if _is_applied(connection, spec):
         return
     lock = text("SELECT pg_advisory_xact_lock(hashtext('headrace spec'), hashtext(:dataset))")
     connection.execute(lock, parameters)
-    if connection.execute(known, parameters).scalar() == spec.digest():
+    if _is_applied(connection, spec):
         return
     for schema in (spec.dataset, staging_schema(spec.dataset)):
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}"))
+    for statement in drop_state_views(spec.dataset):
+        connection.execute(text(statement))
     for name, table in spec.tables.items():
         _ensure_table(connection, spec.dataset, name, table)
+    for statement in create_state_views(spec):
+        connection.execute(text(statement))
     applied = insert(datasets).values(
-        dataset=spec.dataset, spec_digest=spec.digest(), spec=spec.model_dump(mode="json")
+        dataset=spec.dataset,
+        spec_digest=spec.digest(),
+        layout=LAYOUT,
+        spec=spec.model_dump(mode="json"),
     )
     connection.execute(
         applied.on_conflict_do_update(
             index_elements=[datasets.c.dataset],
             set_={
                 "spec_digest": applied.excluded.spec_digest,
+                "layout": applied.excluded.layout,
                 "spec": applied.excluded.spec,
                 "applied_at": text("clock_timestamp()"),
             },
         )
     )
+
+
+def _is_applied(connection: Connection, spec: DatasetSpec) -> bool:
+    query = select(datasets.c.spec_digest, datasets.c.layout).where(
+        datasets.c.dataset == spec.dataset
+    )
+    return connection.execute(query).one_or_none() == (spec.digest(), LAYOUT)
 
 
 def _ensure_table(connection: Connection, dataset: str, name: str, table: Table) -> None:

@@ -55,6 +55,18 @@ class Metrics:
             ["service"],
             registry=self.registry,
         )
+        self.schedule_runs = Counter(
+            "headrace_schedule_runs",
+            "Moments of schedules by what became of them",
+            ["dataset", "outcome"],
+            registry=self.registry,
+        )
+        self.notifications = Counter(
+            "headrace_notifications",
+            "Messages handed to targets, by what became of them",
+            ["target", "outcome"],
+            registry=self.registry,
+        )
         self.lag = Gauge(
             "headrace_lag_records",
             "Records waiting, by topic",

@@ -22,9 +22,10 @@ datasets = Table(
     metadata,
     Column("dataset", Text, primary_key=True),
     Column("spec_digest", Text, nullable=False),
+    Column("layout", Integer, nullable=False, server_default="1"),
     Column("spec", JSONB, nullable=False),
     moment("applied_at", nullable=False, now=True),
-    comment="The spec that each dataset's tables were last made from.",
+    comment="The spec that each dataset's tables were last made from, and what was made of it.",
 )
 
 loads = Table(

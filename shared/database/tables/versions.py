@@ -83,6 +83,7 @@ promotions = Table(
     Column("champion_version", Text),
     Column("champion_score", Double),
     Column("metrics", JSONB, nullable=False),
+    Column("model_sha256", Text),
     moment("decided_at", nullable=False, now=True),
     Index(None, "dataset", "decided_at"),
     comment="Every promotion decision, also the negative ones and rollbacks.",

@@ -136,6 +136,17 @@ def upgrade() -> None:
         schema="headrace",
         comment="Where rows begin in a file that is loaded by shares: offsets[i] is the byte at which row i * rows_apart begins. fingerprint says for which state of the file.",
     )
+    op.add_column(
+        "datasets",
+        sa.Column("layout", sa.Integer(), server_default="1", nullable=False),
+        schema="headrace",
+    )
+    op.create_table_comment(
+        "datasets",
+        "The spec that each dataset's tables were last made from, and what was made of it.",
+        existing_comment="The spec that each dataset's tables were last made from.",
+        schema="headrace",
+    )
     op.add_column("loads", sa.Column("percentage", sa.Double(), nullable=True), schema="headrace")
     op.add_column(
         "loads", sa.Column("first_row", sa.BigInteger(), nullable=True), schema="headrace"
@@ -176,9 +187,13 @@ def upgrade() -> None:
         sa.Column("severity", sa.Text(), server_default="critical", nullable=False),
         schema="headrace",
     )
+    op.add_column(
+        "promotions", sa.Column("model_sha256", sa.Text(), nullable=True), schema="headrace"
+    )
 
 
 def downgrade() -> None:
+    op.drop_column("promotions", "model_sha256", schema="headrace")
     op.drop_column("validation_results", "severity", schema="headrace")
     op.create_table_comment(
         "table_profiles",
@@ -198,6 +213,13 @@ def downgrade() -> None:
     op.drop_column("loads", "end_row", schema="headrace")
     op.drop_column("loads", "first_row", schema="headrace")
     op.drop_column("loads", "percentage", schema="headrace")
+    op.create_table_comment(
+        "datasets",
+        "The spec that each dataset's tables were last made from.",
+        existing_comment="The spec that each dataset's tables were last made from, and what was made of it.",
+        schema="headrace",
+    )
+    op.drop_column("datasets", "layout", schema="headrace")
     op.drop_table("source_indexes", schema="headrace")
     op.drop_table("schedules", schema="headrace")
     op.drop_table("schedule_runs", schema="headrace")
