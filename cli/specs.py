@@ -39,10 +39,16 @@ def _faults_of_use(spec: DatasetSpec) -> list[tuple[str, str]]:
         from services.validator.spec_check import expectation_faults  # takes seconds to import
 
         faults += [(fault.path, fault.message) for fault in expectation_faults(spec)]
-    if spec.training is not None and spec.training.model.parameters:
-        from services.trainer.models import unknown_parameters
+    if spec.schedule is not None:
+        from services.ingestor.moments import schedule_faults
+
+        faults += schedule_faults(spec)
+    if spec.training is not None and (spec.training.model.parameters or spec.training.text):
+        from services.trainer.models import text_obstacle, unknown_parameters
 
         kind = spec.training.model.kind
+        if obstacle := text_obstacle(spec.training.model, spec.training.text):
+            faults.append(("training.model.kind", obstacle))
         faults += [
             (f"training.model.parameters.{name}", f"is no parameter of {kind}")
             for name in unknown_parameters(spec.training.model)

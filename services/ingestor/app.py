@@ -4,18 +4,29 @@ import sys
 
 from services.ingestor.api import router
 from services.ingestor.handlers import Ingestor
+from services.ingestor.schedule import Schedules
+from services.ingestor.schedule_clockwork import Clockwork
 from shared.contracts.events import LoadRequested, Stage
 from shared.service import Resources, Service, run
 
 
 def build(resources: Resources) -> Service:
     """The ingestor on `resources`."""
-    ingestor = Ingestor(resources.settings, resources.store)
+    settings = resources.settings
+    ingestor = Ingestor(settings, resources.store)
+    schedules = Schedules(
+        resources.engine,
+        settings,
+        resources.clock,
+        wake_relay=resources.wake_relay,
+        runs=resources.metrics.schedule_runs,
+    )
     return Service(
         name="ingestor",
         handlers={LoadRequested: ingestor.on_load_requested},
         stage_of={LoadRequested: Stage.INGEST},
         router=router(resources),
+        companions=[Clockwork(schedules.run_due, poll_seconds=settings.schedule_poll_seconds)],
     )
 
 
