@@ -6,14 +6,10 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, insert, select
 
+from services.validator.changes import changes
+from services.validator.images import image_counts, image_shares, previous_image_counts
 from services.validator.integrity import foreign_keys
-from services.validator.profiles import (
-    Profile,
-    changes,
-    previous_profiles,
-    profile,
-    store_profiles,
-)
+from services.validator.profiles import Profile, previous_profiles, profile, store_profiles
 from services.validator.report import Report
 from services.validator.results import ValidationResult
 from services.validator.spec_check import expectation_faults
@@ -23,6 +19,7 @@ from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.envelope import Event
 from shared.contracts.events import SliceLoaded, SliceRejected, Stage, Validated
 from shared.contracts.spec_file import find_spec
+from shared.database.image_rows import keep_staged_images
 from shared.database.loads import set_status, status_of
 from shared.database.statuses import LoadStatus
 from shared.database.tables import loads, validation_results
@@ -100,7 +97,10 @@ class Validator:
         staged: Mapping[str, str],
         profiles: Mapping[str, Profile],
     ) -> dict[str, list[ValidationResult]]:
-        before = previous_profiles(connection, loaded.dataset, loaded.as_of)
+        place = (loaded.dataset, loaded.slice_key, loaded.as_of)
+        before = previous_profiles(connection, *place)
+        images_before = previous_image_counts(connection, *place)
+        images = image_counts(connection, loaded.load_id)
         kept = self.settings.failing_keys_kept
         return {
             table: [
@@ -109,6 +109,7 @@ class Validator:
                     for result in foreign_keys(connection, spec, table, staged, kept)
                 ),
                 *changes(table, spec.tables[table].stability, profiles[table], before.get(table)),
+                *image_shares(table, spec.tables[table], images, images_before.get(table)),
             ]
             for table in staged
         }
@@ -146,6 +147,7 @@ def _conclude(tx: Transaction, loaded: SliceLoaded, report: Report, report_uri: 
         tx.connection.execute(insert(validation_results), rows)
     store_profiles(tx.connection, loaded.load_id, report.profiles)
     if report.is_met:
+        keep_staged_images(tx.connection, loaded.dataset, report.keys, loaded.load_id)
         set_status(
             tx.connection,
             loaded.load_id,
@@ -160,6 +162,7 @@ def _conclude(tx: Transaction, loaded: SliceLoaded, report: Report, report_uri: 
                 load_id=loaded.load_id,
                 as_of=loaded.as_of,
                 expectations=len(report.results),
+                flagged=len(report.flagged),
                 report_uri=report_uri,
                 tables=loaded.tables,
             )
@@ -194,6 +197,7 @@ def _row(loaded: SliceLoaded, result: ValidationResult) -> dict[str, object]:
         "expectation": result.expectation,
         "kwargs": result.kwargs,
         "success": result.success,
+        "severity": result.severity.value,
         "observed_value": result.observed_value,
         "element_count": result.element_count,
         "unexpected_count": result.unexpected_count,

@@ -1,37 +1,37 @@
-"""Profiles of tables: row count and share of NULLs by column, and how they changed."""
+"""Profiles of tables: row count, share of NULLs by column, shares of values where asked for."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import ProgrammingError
 
-from services.validator.results import ValidationResult
 from shared.contracts.dataset_spec import DatasetSpec
-from shared.contracts.table_spec import Stability
 from shared.database.dataset_tables import quoted, staging_schema
 from shared.database.tables import table_profiles
-from shared.errors import InconsistentState
+from shared.errors import InconsistentState, InvalidSpec
 
-ROW_CHANGE = "headrace_row_change"
-NULL_SHARE_CHANGE = "headrace_null_share_change"
-_NOTHING_BEFORE = "no earlier slice to compare with"
+MOST_VALUES = 10_000
+"""Distinct values of a column whose shares are kept. One that has more is no class."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One table of one slice. `null_shares` are from 0 to 1; of an empty table they are 0."""
+    """One table of one slice. Shares are from 0 to 1 of its rows; of an empty table 0."""
 
     rows: int
     null_shares: Mapping[str, float]
+    value_shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By column, then by value as Postgres writes it; of the columns whose stability is declared.
+    NULL is no value."""
 
 
 def profile(connection: Connection, spec: DatasetSpec, table: str, staging_table: str) -> Profile:
-    """The profile of a staged table, in one scan.
+    """The profile of a staged table, in one scan and one more for each column whose values count.
 
     Raises `InconsistentState` where the table is gone or was staged under another version of the
-    spec.
+    spec, and `InvalidSpec` where a column has too many values to keep their shares.
     """
     columns = list(spec.tables[table].columns)
     counts = "".join(f", count({quoted(column)})" for column in columns)
@@ -43,20 +43,56 @@ def profile(connection: Connection, spec: DatasetSpec, table: str, staging_table
             f"table {table!r} is not staged as the spec has it; load the slice again: {error.orig}"
         ) from error
     shares = [1 - count / rows if rows else 0.0 for count in present]
-    return Profile(rows, dict(zip(columns, shares, strict=True)))
+    value_shares = {
+        column: _value_shares(connection, spec, table, staging_table, column, rows)
+        for column in spec.tables[table].stability.max_value_share_change
+    }
+    return Profile(rows, dict(zip(columns, shares, strict=True)), value_shares)
 
 
-def previous_profiles(connection: Connection, dataset: str, as_of: date) -> dict[str, Profile]:
-    """By table, the profile of the last published slice before `as_of` that had the table."""
+def _value_shares(
+    connection: Connection,
+    spec: DatasetSpec,
+    table: str,
+    staging_table: str,
+    column: str,
+    rows: int,
+) -> dict[str, float]:
+    query = text(f"""
+        SELECT {quoted(column)}::text AS value, count(*) AS rows
+        FROM {quoted(staging_schema(spec.dataset), staging_table)}
+        WHERE {quoted(column)} IS NOT NULL
+        GROUP BY {quoted(column)}
+        LIMIT :most
+    """)
+    found = connection.execute(query, {"most": MOST_VALUES + 1}).all()
+    if len(found) > MOST_VALUES:
+        raise InvalidSpec(
+            f"tables.{table}.stability.max_value_share_change: {column!r} has more than "
+            f"{MOST_VALUES:,} distinct values, and shares are for columns of few, as classes"
+        )
+    return {row.value: row.rows / rows for row in found}
+
+
+def previous_profiles(
+    connection: Connection, dataset: str, slice_key: str, as_of: date
+) -> dict[str, Profile]:
+    """By table, the profile of the last other slice published up to `as_of` that had the table.
+
+    Of several slices of one day the last is the one that was published last.
+    """
     query = text("""
-        SELECT DISTINCT ON (p.table_name) p.table_name, p.rows, p.null_shares
+        SELECT DISTINCT ON (p.table_name) p.table_name, p.rows, p.null_shares, p.value_shares
         FROM headrace.slices AS s
         JOIN headrace.table_profiles AS p ON p.load_id = s.load_id
-        WHERE s.dataset = :dataset AND s.as_of < :as_of
+        WHERE s.dataset = :dataset AND s.slice_key <> :slice_key AND s.as_of <= :as_of
         ORDER BY p.table_name, s.as_of DESC, s.published_at DESC
     """)
-    found = connection.execute(query, {"dataset": dataset, "as_of": as_of})
-    return {row.table_name: Profile(row.rows, row.null_shares) for row in found}
+    where = {"dataset": dataset, "slice_key": slice_key, "as_of": as_of}
+    return {
+        row.table_name: Profile(row.rows, row.null_shares, row.value_shares)
+        for row in connection.execute(query, where)
+    }
 
 
 def store_profiles(connection: Connection, load_id: str, profiles: Mapping[str, Profile]) -> None:
@@ -68,73 +104,9 @@ def store_profiles(connection: Connection, load_id: str, profiles: Mapping[str, 
             "table_name": table,
             "rows": found.rows,
             "null_shares": dict(found.null_shares),
+            "value_shares": {name: dict(part) for name, part in found.value_shares.items()},
         }
         for table, found in profiles.items()
     ]
     if rows:
         connection.execute(insert(table_profiles), rows)
-
-
-def changes(
-    table: str, stability: Stability, now: Profile, before: Profile | None
-) -> Iterable[ValidationResult]:
-    """The results of those of the two checks that `stability` asks for."""
-    if stability.max_row_change is not None:
-        yield _row_change(table, stability.max_row_change, now, before)
-    if stability.max_null_share_change is not None:
-        yield _null_share_change(table, stability.max_null_share_change, now, before)
-
-
-def _row_change(table: str, limit: float, now: Profile, before: Profile | None) -> ValidationResult:
-    kwargs = {"max_row_change": limit}
-    if before is None:
-        return ValidationResult(table, ROW_CHANGE, True, kwargs, message=_NOTHING_BEFORE)
-    change = abs(now.rows - before.rows) / max(before.rows, 1)
-    message = (
-        f"{table}: {now.rows:,} rows after {before.rows:,}, a change of {change:.1%} where at most "
-        f"{limit:.1%} is allowed"
-    )
-    observed = {"rows_before": before.rows, "rows": now.rows, "change": change}
-    is_met = change <= limit
-    return ValidationResult(
-        table,
-        ROW_CHANGE,
-        is_met,
-        kwargs,
-        observed_value=observed,
-        message=None if is_met else message,
-    )
-
-
-def _null_share_change(
-    table: str, limit: float, now: Profile, before: Profile | None
-) -> ValidationResult:
-    kwargs = {"max_null_share_change": limit}
-    if before is None:
-        return ValidationResult(table, NULL_SHARE_CHANGE, True, kwargs, message=_NOTHING_BEFORE)
-    change = {
-        column: abs(share - before.null_shares[column])
-        for column, share in now.null_shares.items()
-        if column in before.null_shares
-    }
-    beyond = sorted((c for c in change if change[c] > limit), key=lambda c: -change[c])
-    if not beyond:
-        observed = {"largest_change": max(change.values(), default=0.0)}
-        return ValidationResult(table, NULL_SHARE_CHANGE, True, kwargs, observed_value=observed)
-    observed_by_column = {
-        column: {"share_before": before.null_shares[column], "share": now.null_shares[column]}
-        for column in beyond
-    }
-    told = "; ".join(
-        f"{column} from {before.null_shares[column]:.1%} to {now.null_shares[column]:.1%}"
-        for column in beyond
-    )
-    return ValidationResult(
-        table,
-        NULL_SHARE_CHANGE,
-        False,
-        kwargs,
-        tuple(beyond),
-        observed_by_column,
-        message=f"{table}: the share of missing values changed by more than {limit:.1%}: {told}",
-    )

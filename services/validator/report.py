@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from services.validator.profiles import Profile
 from services.validator.results import ValidationResult
+from shared.contracts.table_spec import Severity
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -37,12 +38,17 @@ class Report:
 
     @property
     def failed(self) -> list[ValidationResult]:
-        """The results without success."""
-        return [result for result in self.results if not result.success]
+        """The results without success that reject the slice."""
+        return [result for result in self._unmet if result.severity is Severity.CRITICAL]
+
+    @property
+    def flagged(self) -> list[ValidationResult]:
+        """The results without success that only warn."""
+        return [result for result in self._unmet if result.severity is Severity.WARNING]
 
     @property
     def is_met(self) -> bool:
-        """Whether every expectation is met."""
+        """Whether every expectation is met that a slice is rejected for."""
         return not self.failed
 
     def as_json(self) -> bytes:
@@ -56,10 +62,12 @@ class Report:
             "success": self.is_met,
             "evaluated": len(self.results),
             "failed": len(self.failed),
+            "flagged": len(self.flagged),
             "tables": {
                 table: {
                     "rows": profile.rows,
                     "null_shares": dict(profile.null_shares),
+                    "value_shares": {c: dict(of) for c, of in profile.value_shares.items()},
                     "results": [asdict(result) for result in self._of(table)],
                 }
                 for table, profile in self.profiles.items()
@@ -74,7 +82,8 @@ class Report:
                 "name": table,
                 "rows": profile.rows,
                 "results": self._of(table),
-                "failed": sum(not result.success for result in self._of(table)),
+                "failed": sum(result.table == table for result in self.failed),
+                "flagged": sum(result.table == table for result in self.flagged),
             }
             for table, profile in self.profiles.items()
         ]
@@ -82,6 +91,10 @@ class Report:
             report=self, tables=tables, shown=_shown, counted=_counted
         )
         return page.encode()
+
+    @property
+    def _unmet(self) -> list[ValidationResult]:
+        return [result for result in self.results if not result.success]
 
     def _of(self, table: str) -> list[ValidationResult]:
         return [result for result in self.results if result.table == table]

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from shared.contracts.events import Reason
+from shared.contracts.table_spec import Severity
 
 TEXT_KEPT = 200
 """Characters of a value that are shown: an event or a report must not carry a whole document."""
@@ -35,6 +36,8 @@ class ValidationResult:
     unexpected_count: int | None = None
     failing_keys: tuple[Mapping[str, Any], ...] = ()
     message: str | None = None
+    severity: Severity = Severity.CRITICAL
+    """What follows where there is no success: `warning` only flags the rows."""
 
     @property
     def column(self) -> str | None:

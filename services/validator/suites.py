@@ -150,6 +150,7 @@ class _Run:
             success=bool(evaluated.success),
             kwargs=json_safe(expectation.kwargs),
             columns=tuple(columns_of(expectation.kwargs)),
+            severity=expectation.severity,
             observed_value=found.get("observed_value"),
             # The first format leaves counts out, and no second was needed where nothing failed.
             element_count=found.get("element_count", self.rows if is_map else None),

@@ -73,10 +73,13 @@ class Shop:
         with (self.settings.datasets_dir / "shop.yaml").open("w") as file:
             YAML().dump(declared, file)
 
-    def staged(self, slice_key: str, **tables: Rows) -> Event[Payload]:
-        """A slice of these rows in staging; the event that says so."""
+    def staged(
+        self, slice_key: str, *, as_of: date | None = None, images: Any = None, **tables: Rows
+    ) -> Event[Payload]:
+        """A slice of these rows in staging; the event that says so. `images` are its counts."""
         load_id = str(uuid4())
         spec = find_spec(self.settings.datasets_dir, "shop")
+        as_of = as_of or spec.slices.as_of(slice_key)
         parts = []
         with self.engine.begin() as connection:
             ensure_dataset(connection, spec)
@@ -115,7 +118,8 @@ class Shop:
                     load_id=load_id,
                     dataset="shop",
                     slice_key=slice_key,
-                    as_of=spec.slices.as_of(slice_key),
+                    as_of=as_of,
+                    images=images,
                     revision=1,
                     status="loaded",
                     source_uri="file:///nowhere",
@@ -127,7 +131,7 @@ class Shop:
             dataset="shop",
             slice_key=slice_key,
             load_id=load_id,
-            as_of=spec.slices.as_of(slice_key),
+            as_of=as_of,
             revision=1,
             content_sha256="0" * 64,
             landing_uri="s3://landing/shop",

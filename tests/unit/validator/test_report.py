@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from services.validator.profiles import Profile
 from services.validator.report import Report
 from services.validator.results import ValidationResult
+from shared.contracts.table_spec import Severity
 
 NASTY = "<script>alert('x')</script>\"&amp;{{ 7*7 }}"
 
@@ -80,6 +81,24 @@ def test_a_page_of_a_good_slice_says_so():
     assert "All 1 expectations hold" in read(report(GOOD).as_html()).text
 
 
+def test_what_only_warns_is_flagged_apart_from_what_failed():
+    flag = bad(severity=Severity.WARNING, message="labels: 1 value is worth a look")
+    found = report(GOOD, flag)
+    assert (found.is_met, found.failed, found.flagged) == (True, [], [flag])
+    text = re.sub(r"\s+", " ", read(found.as_html()).text)
+    assert "All expectations hold but 1 of 2 that only flag rows" in text
+    assert "Flagged. Worth a look, and no cause of a rejection: labels: 1 value" in text
+    assert "0 of 2 failed, 1 flagged" in text
+    assert "user_id: ZZZZ-NOONE" in text
+    content = json.loads(found.as_json())
+    assert (content["success"], content["failed"], content["flagged"]) == (True, 0, 1)
+    assert content["tables"]["labels"]["results"][1]["severity"] == "warning"
+    both = report(flag, bad())
+    text = re.sub(r"\s+", " ", read(both.as_html()).text)
+    assert "Failed. 1 of 2 expectations do not hold" in text
+    assert (both.failed, both.flagged, both.is_met) == ([bad()], [flag], False)
+
+
 def test_no_value_becomes_markup():
     nasty = bad(
         kwargs={"regex": NASTY},
@@ -114,6 +133,7 @@ def test_the_json_says_the_same_for_programs():
         "success": False,
         "evaluated": 2,
         "failed": 1,
+        "flagged": 0,
     }
     labels = content["tables"]["labels"]
     assert (labels["rows"], labels["null_shares"]) == (7043, {"churn": 0.25})
