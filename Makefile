@@ -6,12 +6,26 @@ UV := .uv/bin/uv
 export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 SYNC := $(UV) sync --quiet --locked --compile-bytecode --python $(PYTHON)
+HEADRACE := .venv/bin/headrace
+
+# What `clean` deletes, and nothing else.
+DELETED := .headrace .headrace-demo .venv .uv
+
+# $(call needs,DATASET,example) ends the target where that variable is empty.
+needs = $(if $($(1)),,$(error $@ needs $(1), as in: make $@ $(2)))
+# $(call option,--from,FROM) is the option where the variable is set. SQL, which may hold quotes, is
+# left to the shell: make gives it what was set.
+option = $(if $($(2)), $(1) "$($(2))")
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format docs recording bench up down clean
+.PHONY: help setup install start stop restart ps logs check-health up down \
+	init-db load-data trigger status history generate-dataset shell-postgres \
+	demo test check format docs recording bench clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -19,8 +33,6 @@ $(UV):
 	@$(PYTHON) -m venv .uv || \
 		{ echo "$(PYTHON) has no venv module; on Debian: apt-get install python3-venv" >&2; exit 2; }
 	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-
-install: .venv/.installed ## Make .venv with everything that a user needs
 
 .venv/.installed: $(UV) uv.lock pyproject.toml
 	@echo "installing into .venv …"
@@ -36,8 +48,64 @@ install: .venv/.installed ## Make .venv with everything that a user needs
 	@$(SYNC) --extra embedded --group bench --inexact
 	@touch $@
 
-demo: .venv/.installed ## Three monthly drops, from load event to model (DATA=dir, JSON=file, KEEP=1)
-	@.venv/bin/headrace demo $(if $(DATA),--data "$(DATA)") $(if $(JSON),--json "$(JSON)") $(if $(KEEP),--keep)
+##@ The whole way
+
+demo: .venv/.installed ## Drops, from event to model (DATASET=rakuten DATA=dir SCALE=1 JSON=file KEEP=1)
+	@$(HEADRACE) demo$(call option,--dataset,DATASET)$(call option,--data,DATA)$(call option,--scale,SCALE)$(call option,--json,JSON)$(if $(KEEP), --keep)
+
+##@ The stack
+
+setup: .venv/.installed ## Make .venv with everything that a user needs
+
+install: setup
+
+start: .venv/.installed ## Start every server and service in the background
+	@$(HEADRACE) up
+
+stop: .venv/.installed ## Stop them; the data stays
+	@$(HEADRACE) down
+
+restart: .venv/.installed ## Stop and start them
+	@$(HEADRACE) down
+	@$(HEADRACE) up
+
+up: start
+
+down: stop
+
+ps: .venv/.installed ## Each process, its address and its log
+	@$(HEADRACE) ps
+
+logs: .venv/.installed ## The ends of the logs (SERVICE=trainer FOLLOW=1)
+	@$(HEADRACE) logs$(if $(SERVICE), "$(SERVICE)")$(if $(FOLLOW), --follow)
+
+check-health: .venv/.installed ## Ask every service whether it is ready, and say what isn't
+	@$(HEADRACE) health
+
+##@ The data
+
+init-db: .venv/.installed ## Create or update tables, views, topics and buckets
+	@$(HEADRACE) migrate
+
+load-data: .venv/.installed ## Load the next slice to its model (DATASET=… FROM=dir SLICE=… AS_OF=…)
+	$(call needs,DATASET,DATASET=rakuten FROM=folder)@$(HEADRACE) load "$(DATASET)"$(call option,--from,FROM)$(call option,--slice,SLICE)$(call option,--as-of,AS_OF) --wait
+
+trigger: .venv/.installed ## The same, without waiting for it
+	$(call needs,DATASET,DATASET=rakuten)@$(HEADRACE) load "$(DATASET)"$(call option,--from,FROM)$(call option,--slice,SLICE)$(call option,--as-of,AS_OF)
+
+status: .venv/.installed ## Every dataset at a glance: slice, rows, loads, champion, what waits
+	@$(HEADRACE) status
+
+history: .venv/.installed ## Every load of a dataset (DATASET=…)
+	$(call needs,DATASET,DATASET=rakuten)@$(HEADRACE) history "$(DATASET)"
+
+generate-dataset: .venv/.installed ## Build a training dataset now (DATASET=… AS_OF=2026-11-16)
+	$(call needs,DATASET,DATASET=rakuten)@$(HEADRACE) dataset build "$(DATASET)"$(call option,--as-of,AS_OF)
+
+shell-postgres: .venv/.installed ## Open psql on the database, or run SQL="SELECT …" in it
+	@$(HEADRACE) psql$(if $(SQL), -c "$$SQL")
+
+##@ The code
 
 test: .venv/.installed-test ## Run every test against real servers (ARGS="-k name")
 	@.venv/bin/python -m pytest $(ARGS)
@@ -53,7 +121,7 @@ format: .venv/.installed-test ## Format the code
 	.venv/bin/ruff check --fix .
 
 docs: .venv/.installed-test ## Write the events' JSON Schemas and the AsyncAPI file
-	.venv/bin/headrace contracts docs/events
+	$(HEADRACE) contracts docs/events
 
 recording: .venv/.installed ## Draw the README's picture of the demo anew
 	@$(SYNC) --extra embedded --group docs --inexact
@@ -62,11 +130,18 @@ recording: .venv/.installed ## Draw the README's picture of the demo anew
 bench: .venv/.installed-bench ## Time loads beside raw COPY, pandas and dlt
 	.venv/bin/python -m benchmarks.load
 
-up: .venv/.installed ## Start the embedded stack in the background
-	@.venv/bin/headrace up
-
-down: .venv/.installed ## Stop it
-	@.venv/bin/headrace down
-
-clean: ## Remove what was installed; the data in .headrace stays
-	rm -rf .venv .uv
+clean: ## Delete the stack's data and .venv, after asking (YES=1 doesn't ask)
+	@there=$$(ls -d $(DELETED) 2>/dev/null); \
+	test -n "$$there" || { echo "there is nothing to delete"; exit 0; }; \
+	echo "this stops the stack and deletes, in $(CURDIR):"; \
+	du -sh $$there | sed 's/^/  /'; \
+	if [ "$(YES)" != 1 ]; then \
+		test -t 0 || { echo "nobody is there to ask; nothing was deleted. YES=1 deletes it" >&2; exit 2; }; \
+		printf 'Tables, snapshots, models and environment are gone then. Delete? (yes/no) '; \
+		read answer; \
+		test "$$answer" = yes || { echo "nothing was deleted"; exit 0; }; \
+	fi; \
+	for root in .headrace .headrace-demo; do \
+		if [ -d $$root ] && [ -x $(HEADRACE) ]; then $(HEADRACE) down --root $$root || exit 1; fi; \
+	done; \
+	rm -rf $$there && echo "deleted"

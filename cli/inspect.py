@@ -1,4 +1,4 @@
-"""`headrace slices | loads | snapshots | datasets | models | rejects | events`: what there is."""
+"""`headrace slices | loads | snapshots | datasets | rejects | events`: what there is."""
 
 import json
 import threading
@@ -41,21 +41,17 @@ SNAPSHOTS = """
     ORDER BY dataset, as_of, known_at
 """
 DATASETS = """
-    SELECT dataset, dataset_version, as_of, snapshot_id, train_rows, test_rows, class_counts,
-           train_uri, test_uri, created_at
-    FROM headrace.training_datasets
-    WHERE CAST(:dataset AS text) IS NULL OR dataset = :dataset
-    ORDER BY dataset, created_at
-"""
-MODELS = """
-    SELECT dataset, model_name, model_version, as_of, dataset_version, metric, score, decision,
-           champion_version, champion_score, promoted, reason, run_id, metrics, decided_at
-    FROM headrace.promotions
-    WHERE CAST(:dataset AS text) IS NULL OR dataset = :dataset
-    ORDER BY dataset, decided_at
+    SELECT d.dataset, d.dataset_version, s.slice_key, d.as_of, d.snapshot_id, d.train_rows,
+           d.test_rows, d.class_counts, d.manifest_uri, d.train_uri, d.test_uri, d.run_id,
+           d.created_at
+    FROM headrace.training_datasets AS d
+    LEFT JOIN headrace.snapshots AS s USING (snapshot_id)
+    WHERE CAST(:dataset AS text) IS NULL OR d.dataset = :dataset
+    ORDER BY d.dataset, d.created_at
 """
 FAILED_EXPECTATIONS = """
-    SELECT table_name, expectation, kwargs, observed_value, unexpected_count, failing_keys, message
+    SELECT table_name, expectation, severity, kwargs, observed_value, unexpected_count,
+           failing_keys, message
     FROM headrace.validation_results
     WHERE load_id = :load_id AND NOT success
     ORDER BY result_id
@@ -126,24 +122,8 @@ _register(
 _register(
     "datasets",
     DATASETS,
-    ["dataset", "dataset_version", "as_of", "snapshot_id", "train_rows", "test_rows"],
+    ["dataset", "dataset_version", "slice_key", "as_of", "train_rows", "test_rows", "created_at"],
     "The training datasets.",
-)
-_register(
-    "models",
-    MODELS,
-    [
-        "model_name",
-        "model_version",
-        "as_of",
-        "metric",
-        "score",
-        "champion_version",
-        "champion_score",
-        "decision",
-        "reason",
-    ],
-    "The model versions and each decision about them.",
 )
 
 
@@ -184,9 +164,10 @@ def _show_reject(
     for reason in load["reasons"] or []:
         typer.echo(f"  {reason_line(reason)}")
     if failed:
-        columns = ["table_name", "expectation", "unexpected_count", "failing_keys", "message"]
+        columns = ["table_name", "expectation", "severity", "unexpected_count", "failing_keys"]
+        columns.append("message")
         cells = [[_short(row[column]) for column in columns] for row in failed]
-        print_table(cells, columns, "expectations that failed")
+        print_table(cells, columns, "expectations that were not met")
     if rows:
         columns = ["table_name", "file", "record_number", "column_name", "code", "reason", "raw"]
         cells = [[_short(row[column]) for column in columns] for row in rows]

@@ -13,7 +13,7 @@ from shared.clock import utc_now
 from shared.contracts.envelope import Event
 from shared.contracts.events import Payload, Stage
 from shared.contracts.spec_file import find_spec
-from shared.load_requests import load_request
+from shared.load_requests import NothingToLoad, load_request
 from shared.messaging.kafka import Producer
 
 SOURCE = "cli"
@@ -63,18 +63,25 @@ def load(
     as_json: AsJson = False,
     root: Root = ROOT,
 ) -> None:
-    """Publish load-requested. Exit 0; with --wait non-zero, and why, if the slice is refused."""
+    """Publish load-requested. Exit 0; with --wait non-zero, and why, if the slice is refused.
+
+    Where nothing is left to load, that is said, and is no failure.
+    """
     with session(root) as current:
-        with current.engine.connect() as connection:
-            payload = load_request(
-                connection,
-                current.settings,
-                dataset=dataset,
-                slice_key=slice_key,
-                source=source,
-                as_of=as_of.date() if as_of else None,
-                requested_by=SOURCE,
-            )
+        try:
+            with current.engine.connect() as connection:
+                payload = load_request(
+                    connection,
+                    current.settings,
+                    dataset=dataset,
+                    slice_key=slice_key,
+                    source=source,
+                    as_of=as_of.date() if as_of else None,
+                    requested_by=SOURCE,
+                )
+        except NothingToLoad as answer:
+            typer.echo(json.dumps(_nothing(answer)) if as_json else str(answer))
+            return
         event = publish(current, payload)
         if not wait:
             facts = {"load_id": event.id, **payload.model_dump(mode="json")}
@@ -136,6 +143,16 @@ def summary(found: Progress) -> dict[str, object]:
         "model_version": promotion.get("model_version"),
         "promoted": promotion.get("promoted"),
         "reasons": found.reasons(),
+    }
+
+
+def _nothing(answer: NothingToLoad) -> dict[str, object]:
+    return {
+        "status": "nothing_to_load",
+        "dataset": answer.dataset,
+        "slice_key": answer.slice_key,
+        "refused": list(answer.refused),
+        "detail": str(answer),
     }
 
 

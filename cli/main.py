@@ -4,7 +4,25 @@ import logging
 
 import typer
 
-from cli import champions, contracts, demo, inspect, load, recover, sample, specs, stack
+from cli import (
+    champions,
+    contracts,
+    dataset,
+    demo,
+    health,
+    images,
+    inspect,
+    load,
+    notify,
+    predict,
+    psql,
+    recover,
+    sample,
+    schedule,
+    specs,
+    stack,
+    status,
+)
 from cli.session import ROOT, Root, session
 from shared import __version__
 
@@ -15,7 +33,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (stack, load, inspect, specs, champions, recover, demo, contracts):
+for part in (
+    stack,
+    status,
+    health,
+    psql,
+    load,
+    schedule,
+    inspect,
+    images,
+    specs,
+    champions,
+    dataset,
+    predict,
+    recover,
+    notify,
+    demo,
+    contracts,
+):
     app.registered_commands += part.app.registered_commands
     app.registered_groups += part.app.registered_groups
 app.add_typer(sample.app, name="sample")

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +17,7 @@ Row = Mapping[str, Any]
 def show(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool, nothing: str) -> None:
     """Print `rows`; in JSON whole, else their `columns`. `nothing` is said where there is none."""
     if as_json:
-        typer.echo(json.dumps([dict(row) for row in rows], default=_jsonable, indent=2))
+        typer.echo(json.dumps([dict(row) for row in rows], default=jsonable, indent=2))
     elif not rows:
         typer.echo(nothing)
     else:
@@ -28,7 +29,15 @@ def print_table(cells: Sequence[Sequence[str]], columns: Sequence[str], title: s
     headings = [column.replace("_", " ") for column in columns]
     numeric = [all(_is_number(row[i]) for row in cells) for i in range(len(columns))]
     if sys.stdout.isatty():
-        table = Table(title=title or None, header_style="bold")
+        table = Table(
+            title=title or None,
+            title_justify="left",
+            title_style="bold",
+            header_style="bold",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+            show_edge=False,
+        )
         for heading, is_numeric in zip(headings, numeric, strict=True):
             table.add_column(heading, justify="right" if is_numeric else "left", overflow="fold")
         for row in cells:
@@ -63,7 +72,8 @@ def _is_number(cell: str) -> bool:
     return not cell.strip() or cell.replace(".", "", 1).replace("-", "", 1).isdigit()
 
 
-def _jsonable(value: Any) -> str:
+def jsonable(value: Any) -> str:
+    """How a value that JSON has no form for is written: a moment as ISO 8601, else as text."""
     if isinstance(value, date | datetime):
         return value.isoformat()
     return str(value)

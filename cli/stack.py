@@ -1,6 +1,6 @@
-"""`headrace up`, `down`, `status` and `logs`: the embedded stack on the command line.
+"""`headrace up`, `down`, `ps` and `logs`: the embedded stack on the command line.
 
-Exit codes: 0 all is well; 1 something failed; 3 (`status` only) not everything runs and is ready;
+Exit codes: 0 all is well; 1 something failed; 3 (`ps` only) not everything runs and is ready;
 130 interrupted before everything was up.
 """
 
@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from infra.embedded.environment import given_variables
 from infra.embedded.errors import StackError
@@ -85,11 +85,11 @@ def down(root: Root = DEFAULT_ROOT) -> None:
 
 
 @app.command()
-def status(
+def ps(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Show each server and service; exit 3 unless all are ready."""
+    """The processes of the stack and their addresses; exit 3 unless all are ready."""
     with _errors_explained():
         stack = Stack(root)
         processes, given = stack.status(), stack.given()
@@ -100,6 +100,8 @@ def status(
         err.print(f"no stack was started in {root}: run `headrace up`")
     else:
         _show(processes, given)
+        if out.is_terminal:
+            out.print(f"logs in {stack.root / 'logs'}; `headrace logs <name>` shows one")
     if not processes or any(process.condition != "ready" for process in processes):
         raise typer.Exit(EXIT_NOT_READY)
 
@@ -187,8 +189,8 @@ def _show(processes: list[ProcessStatus], given: dict[str, str]) -> None:
         for row in rows:
             typer.echo("\t".join(row))
         return
-    table = Table("name", "condition", "address", "pid", "log")
-    for name, condition, address, pid, log in rows:
+    table = Table("name", "condition", Column("address", overflow="fold"), "pid")
+    for name, condition, address, pid, _ in rows:
         colour = COLOURS.get(condition, "red")
-        table.add_row(name, f"[{colour}]{condition}[/]", address, pid, log)
+        table.add_row(name, f"[{colour}]{condition}[/]", address, pid)
     out.print(table)

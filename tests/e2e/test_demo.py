@@ -18,6 +18,7 @@ TABLES = {
     "labels",
 }
 STAGES = {"ingest", "validate", "snapshot", "dataset", "train"}
+METRICS = {"roc_auc", "f1", "accuracy", "weighted_f1", "macro_f1"}
 
 
 def test_the_demo_ends_with_three_models_and_leaves_no_process(tmp_path: Path) -> None:
@@ -56,18 +57,20 @@ def test_the_demo_ends_with_three_models_and_leaves_no_process(tmp_path: Path) -
             assert (
                 change["inserted"] + change["updated"] + change["unchanged"] == each["rows_in"] / 6
             )
-        assert set(each["seconds"]) == STAGES
+        assert set(each["seconds"]) == STAGES | {"event_to_model"}
         assert all(seconds > 0 for seconds in each["seconds"].values())
-        assert set(each["model"]["metrics"]) == {"roc_auc", "f1", "accuracy"}
+        assert set(each["model"]["metrics"]) == METRICS
         assert each["model"]["metrics"]["roc_auc"] > 0.75
         assert each["snapshot_id"]
         assert len(each["dataset_version"]) == 64
         rows = each["rows_in"]
+        assert set(each["tables"]) == TABLES
     assert facts["slices"][0]["model"]["alias"] == "champion"
     assert facts["slices"][0]["rows_in"] < rows, "users come each month"
+    assert facts["slices"][2]["current_data_state"]["total_users"] == rows / 6
     assert facts["total_seconds"] > 0
 
-    for line in ("month_001  train     done in", "hop before it (median)", "streamflow_churn 3"):
+    for line in ("month_001  train     done in", "median hop", "versions of streamflow_churn"):
         assert line in done.stdout
     left = [
         process.info["cmdline"]

@@ -73,11 +73,11 @@ def test_down_elsewhere_ends_the_foreground_without_a_complaint(
     assert "died" not in output.read_text()
 
 
-def test_status_tells_by_its_exit_code_whether_all_is_ready(
+def test_ps_tells_by_its_exit_code_whether_all_is_ready(
     stack: Stack, wait_until: WaitUntil
 ) -> None:
     root = ("--root", str(stack.root))
-    code, output = headrace("status", "--json", *root)
+    code, output = headrace("ps", "--json", *root)
     assert code == 0
     assert {p["name"]: p["condition"] for p in json.loads(output)["processes"]} == {
         "postgres": "ready",
@@ -89,13 +89,13 @@ def test_status_tells_by_its_exit_code_whether_all_is_ready(
     [tansu] = [status.pid for status in stack.status() if status.name == "tansu"]
     os.kill(tansu or 0, signal.SIGKILL)
     wait_until(lambda: bool(stack.dead()))
-    code, output = headrace("status", *root)
+    code, output = headrace("ps", *root)
     assert code == 3
     assert f"tansu\tdead\t{stack.environment()['KAFKA_BOOTSTRAP_SERVERS']}" in output
 
 
-def test_status_of_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
-    code, output = headrace("status", "--root", str(tmp_path))
+def test_ps_of_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
+    code, output = headrace("ps", "--root", str(tmp_path))
     assert code == 3
     assert "run `headrace up`" in output
 

@@ -1,14 +1,21 @@
 """What the command says and how it exits where no server is needed."""
 
+import json
+from datetime import date
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
+from cli.demo.plan import make_plan
 from cli.main import app
 from cli.output import print_table, text
 from cli.progress import reason_line
+from cli.psql import connection_variables
 from cli.sample import write_streamflow
+from shared.contracts.spec_file import read_spec
+from shared.settings import Settings
 from tests.conftest import REPOSITORY
 
 run = CliRunner().invoke
@@ -39,7 +46,18 @@ def test_check_of_a_good_spec_says_what_it_has_and_exits_0() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["slices"], ["load", "streamflow"], ["rejects"], ["dead", "list"], ["migrate"]]
+    "arguments",
+    [
+        ["slices"],
+        ["load", "streamflow"],
+        ["rejects"],
+        ["dead", "list"],
+        ["migrate"],
+        ["status"],
+        ["history", "streamflow"],
+        ["health"],
+        ["psql"],
+    ],
 )
 def test_without_a_stack_a_command_says_how_to_start_one_and_exits_2(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -54,6 +72,7 @@ def test_without_a_stack_a_command_says_how_to_start_one_and_exits_2(
     ("arguments", "said"),
     [
         (["demo", "--data", "/nowhere/at/all"], "no folder"),
+        (["demo", "--dataset", "nothing"], "no dataset 'nothing'"),
         (["load"], "Missing argument"),
         (["load", "streamflow", "--as-of", "yesterday"], "yesterday"),
         (["nonsense"], "nonsense"),
@@ -62,6 +81,7 @@ def test_without_a_stack_a_command_says_how_to_start_one_and_exits_2(
 def test_wrong_usage_is_named_and_is_no_success(
     arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DATASETS_DIR", str(REPOSITORY / "datasets"))
     monkeypatch.chdir(tmp_path)
     done = run(app, arguments)
     assert done.exit_code != 0
@@ -102,3 +122,51 @@ def test_a_reason_brings_its_first_offenders_once() -> None:
     assert reason_line({"message": "bad: N1", "sample": ["N1"]}) == "bad: N1"
     assert reason_line({"message": "bad", "sample": list("wxyz")}) == "bad: w | x | y"
     assert reason_line({"message": "bad"}) == "bad"
+
+
+def test_psql_finds_the_database_by_variables_for_arguments_are_for_all_to_read() -> None:
+    url = "postgresql://me:p%40ss@db.example.org:5433/things?sslmode=require"
+    assert connection_variables(Settings(database_url=SecretStr(url))) == {
+        "PGHOST": "db.example.org",
+        "PGPORT": "5433",
+        "PGUSER": "me",
+        "PGPASSWORD": "p@ss",
+        "PGDATABASE": "things",
+        "PGSSLMODE": "require",
+        "PGAPPNAME": "headrace-psql",
+    }
+
+
+def test_health_of_a_service_that_does_not_answer_is_a_fault_and_exits_1() -> None:
+    done = run(app, ["health", "--at", "http://127.0.0.1:9", "--json"])
+    assert done.exit_code == 1
+    (found,) = json.loads(done.stdout)
+    assert "doesn't answer" in found["faults"]["service"]
+
+
+def test_the_demo_of_a_growing_catalogue_takes_its_first_three_shares(tmp_path: Path) -> None:
+    spec = read_spec(REPOSITORY / "datasets" / "rakuten.yaml")
+    plan = make_plan(spec, tmp_path, date(2026, 11, 22))
+    assert plan.one_by_one
+    assert [(each.slice_key, str(each.as_of)) for each in plan.requests] == [
+        ("40%", "2026-11-02"),
+        ("43%", "2026-11-09"),
+        ("46%", "2026-11-16"),
+    ]
+    assert {each.source_uri for each in plan.requests} == {str(tmp_path)}
+    monday = make_plan(spec, tmp_path, date(2026, 11, 23))
+    assert monday.requests[-1].as_of == date(2026, 11, 23)
+
+
+def test_the_demo_of_slices_in_folders_takes_all_of_them_dated_by_their_names(
+    tmp_path: Path,
+) -> None:
+    spec = read_spec(REPOSITORY / "datasets" / "streamflow.yaml")
+    for name in ("month_001", "month_000"):
+        (tmp_path / name).mkdir()
+    plan = make_plan(spec, tmp_path, date(2026, 11, 22))
+    assert not plan.one_by_one
+    assert [(each.slice_key, each.as_of) for each in plan.requests] == [
+        ("month_000", None),
+        ("month_001", None),
+    ]

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.spinner import Spinner
@@ -17,7 +18,8 @@ from cli.progress import Progress
 from shared.contracts.events import Stage
 from shared.database.statuses import StageState
 
-Slices = Sequence[tuple[str, Progress]]
+Slices = Sequence[tuple[str, Progress | None]]
+"""Slice names, and how each stands; None for one that was not asked for yet."""
 
 
 class Screen(Protocol):
@@ -67,11 +69,11 @@ class PlainScreen:
     def show(self, slices: Slices) -> None:
         """A line for each stage that began or ended since the last call."""
         for name, progress in slices:
-            for stage, run in progress.runs.items():
+            for stage, run in progress.runs.items() if progress else ():
                 what = (name, stage, run["state"])
                 if what not in self._told:
                     self._told.add(what)
-                    seconds = progress.seconds(stage)
+                    seconds = progress.seconds(stage) if progress else None
                     took = f" in {seconds:.2f} s" if seconds is not None else ""
                     typer.echo(f"{name}  {stage:<8}  {run['state']}{took}")
 
@@ -115,20 +117,20 @@ class LiveScreen:
 
     def _draw(self) -> None:
         stack = Text("stack ready: " + (" · ".join(self._ready) or "nothing yet"), style="dim")
-        table = Table(header_style="bold")
+        table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
         table.add_column("slice")
         for stage in Stage:
-            table.add_column(stage.value, min_width=10)
-        table.add_column("so far")
+            table.add_column(stage.value, min_width=8)
+        table.add_column("so far", overflow="fold")
         for name, progress in self._slices:
             table.add_row(
                 name, *(self._cell(progress, stage) for stage in Stage), _outcome(progress)
             )
         self._live.update(Group(stack, table) if self._slices else stack)
 
-    def _cell(self, progress: Progress, stage: Stage) -> Text | Spinner:
-        run = progress.runs.get(stage)
-        if run is None:
+    def _cell(self, progress: Progress | None, stage: Stage) -> Text | Spinner:
+        run = progress.runs.get(stage) if progress else None
+        if progress is None or run is None:
             return Text("·", style="dim")
         if run["state"] == StageState.RUNNING:
             return self._spinner
@@ -137,12 +139,14 @@ class LiveScreen:
         return Text(f"{progress.seconds(stage):.2f} s", style="green")
 
 
-def _outcome(progress: Progress) -> Text:
+def _outcome(progress: Progress | None) -> Text:
+    if progress is None:
+        return Text("")
     if not progress.is_good:
         reasons = progress.reasons()
         return Text(f"{progress.status}: {reasons[0]}" if reasons else progress.status, style="red")
     if progress.promotion is not None:
         made = progress.promotion
-        said = f"version {made['model_version']}, {made['metric']} {made['score']:.4f}"
-        return Text(f"{said}, {made['alias'] or 'no alias'}", style="green")
+        said = f"version {made['model_version']}: {made['score']:.4f}"
+        return Text(f"{said} {made['alias'] or 'no alias'}", style="green")
     return Text(progress.status)
