@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from datetime import date
 from typing import Any
 
 from sqlalchemy import select
@@ -27,7 +26,7 @@ def make() -> "Ingest":
 
 
 class Ingest:
-    """Loads the folder `source` as the slice `slice_key`.
+    """Loads the folder `source` as the slice `slice_key`, of the benchmark's dataset or `dataset`.
 
     Answers with the seconds, those of the landing copy apart, and the payload of `slice-loaded`.
     """
@@ -47,12 +46,10 @@ class Ingest:
 
     def __call__(self, task: Mapping[str, Any]) -> dict[str, Any]:
         """Do one load."""
-        as_of = date.fromisoformat(task["slice_key"])
         payload = LoadRequested(
-            dataset=DATASET,
+            dataset=task.get("dataset", DATASET),
             slice_key=task["slice_key"],
             source_uri=task["source"],
-            as_of=as_of,
             requested_by="benchmark",
         )
         event = Event(payload, source="benchmark", time=utc_now())

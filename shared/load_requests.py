@@ -1,7 +1,9 @@
 """Asking for a load: what `POST /loads` and `headrace load` have in common."""
 
 import re
+from collections.abc import Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -21,6 +23,7 @@ from shared.settings import Settings
 # A slice's name becomes part of object names, so it must be one step of a path and no more.
 _SLICE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._%+=@-]{0,119}")
 IN_PROGRESS = (LoadStatus.LOADING, LoadStatus.LOADED, LoadStatus.VALIDATED)
+REFUSED = (LoadStatus.REJECTED, LoadStatus.FAILED)
 
 
 class BadRequest(PermanentError):
@@ -28,12 +31,24 @@ class BadRequest(PermanentError):
 
 
 class NothingToLoad(HeadraceError):
-    """The dataset has reached the whole of its source: an answer, and no error."""
+    """The dataset has reached the whole of its source: an answer, and no error.
 
-    def __init__(self, dataset: str, slice_key: str) -> None:
-        super().__init__(f"nothing to load: {dataset} has reached {slice_key}")
+    `refused` are the slices on the way there that were rejected or failed, and whose rows are
+    therefore not in.
+    """
+
+    def __init__(self, dataset: str, slice_key: str, refused: Sequence[str] = ()) -> None:
+        message = f"nothing to load: {dataset} has reached {slice_key}"
+        if refused:
+            message += (
+                f"; without the rows of {', '.join(refused)}, which "
+                f"{'was' if len(refused) == 1 else 'were'} refused: ask for "
+                f"{'it' if len(refused) == 1 else 'them'} by name when the cause is mended"
+            )
+        super().__init__(message)
         self.dataset = dataset
         self.slice_key = slice_key
+        self.refused = tuple(refused)
 
 
 def load_request(
@@ -62,6 +77,7 @@ def load_request(
     if slice_key is None:
         slice_key = next_slice(connection, spec)
     check_slice_key(slice_key)
+    share_of(spec, slice_key)
     if as_of is None:
         asked_at = clock()
         derived = date_of_slice(spec, slice_key, asked_at)  # the ingestor would derive a name's own
@@ -82,6 +98,19 @@ def check_slice_key(slice_key: str) -> None:
         raise BadRequest(
             f"{slice_key!r} can't name a slice: letters, digits and ._%+=@- only, 120 at most"
         )
+
+
+def share_of(spec: DatasetSpec, slice_key: str) -> Decimal | None:
+    """The per cent that the slice reaches; None where slices are no shares.
+
+    Raises `BadRequest` where they are and the name is none.
+    """
+    if spec.slices.increment is None:
+        return None
+    try:
+        return spec.slices.increment.share(slice_key)
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
 
 
 def date_of_slice(spec: DatasetSpec, slice_key: str, asked_at: datetime) -> date:
@@ -123,8 +152,36 @@ def next_slice(connection: Connection, spec: DatasetSpec) -> str:
     except ValueError as error:
         raise BadRequest(str(error)) from error
     if following is None:
-        raise NothingToLoad(spec.dataset, slice_name(WHOLE))
+        refused = [key for key in _refused(connection, spec.dataset) if _fits(spec, key)]
+        raise NothingToLoad(spec.dataset, slice_name(WHOLE), refused)
     return following
+
+
+def _refused(connection: Connection, dataset: str) -> list[str]:
+    """The shares that were refused, in order, whose rows no other slice has."""
+    query = text("""
+        WITH held AS (
+            SELECT slice_key, percentage, first_row, end_row
+            FROM headrace.loads
+            WHERE dataset = :dataset AND status = ANY (:held) AND end_row IS NOT NULL
+        ), refused AS (
+            SELECT DISTINCT slice_key, percentage
+            FROM headrace.loads
+            WHERE dataset = :dataset AND status = ANY (:refused) AND percentage IS NOT NULL
+        )
+        SELECT r.slice_key
+        FROM refused AS r
+        WHERE r.slice_key NOT IN (SELECT slice_key FROM held)
+            AND coalesce((SELECT max(end_row) FROM held WHERE percentage < r.percentage), 0)
+                < (SELECT min(first_row) FROM held WHERE percentage > r.percentage)
+        ORDER BY r.percentage
+    """)
+    parameters = {
+        "dataset": dataset,
+        "held": [status.value for status in (LoadStatus.PUBLISHED, *IN_PROGRESS)],
+        "refused": [status.value for status in REFUSED],
+    }
+    return [key for (key,) in connection.execute(query, parameters)]
 
 
 def _fits(spec: DatasetSpec, slice_key: str) -> bool:

@@ -1,19 +1,21 @@
 """`POST /loads` and `GET /loads/{id}`."""
 
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4, uuid5
 
 from fastapi import APIRouter, Header, HTTPException
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, select
 
+from shared.clock import Clock
 from shared.contracts.envelope import Event
 from shared.contracts.events import LoadRequested
 from shared.database.tables import loads
 from shared.database.tables import outbox as outbox_table
 from shared.errors import PermanentError, TransientError, UnknownDataset
-from shared.load_requests import load_request
+from shared.load_requests import NothingToLoad, load_request
 from shared.messaging import outbox
 from shared.service import Resources
 from shared.settings import Settings
@@ -45,6 +47,18 @@ class LoadAccepted(BaseModel):
     source_uri: str
 
 
+class NothingLeft(BaseModel):
+    """Nothing was asked for: the dataset has reached the whole of its source."""
+
+    status: Literal["nothing_to_load"] = "nothing_to_load"
+    dataset: str
+    slice_key: str
+    """The slice that it has reached."""
+    refused: tuple[str, ...]
+    """Slices on the way there that were refused, and whose rows are not in."""
+    detail: str
+
+
 class Load(BaseModel):
     """Where a load stands. `status` is `requested` until the ingestor begins with it."""
 
@@ -64,6 +78,14 @@ class Load(BaseModel):
     rows_in: int | None = None
     rows_loaded: int | None = None
     rows_quarantined: int | None = None
+    percentage: float | None = None
+    """Of a slice by share: the share of the source that is reached with it, in per cent,"""
+    first_row: int | None = None
+    """its first row, counted from 0,"""
+    end_row: int | None = None
+    """the row after its last,"""
+    source_rows: int | None = None
+    """and how many the source has."""
     tables: list[dict[str, Any]] | None = None
     changes: dict[str, Any] | None = None
     reasons: list[dict[str, Any]] | None = None
@@ -76,18 +98,33 @@ def router(resources: Resources) -> APIRouter:
     """The endpoints."""
     routes = APIRouter(tags=["loads"])
 
-    @routes.post("/loads", status_code=202)
+    @routes.post(
+        "/loads",
+        status_code=202,
+        response_model=LoadAccepted,
+        responses={200: {"model": NothingLeft}},
+    )
     def request_load(
         body: LoadBody,
         idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
-    ) -> LoadAccepted:
+    ) -> LoadAccepted | JSONResponse:
         """Ask for a load. The same `Idempotency-Key` never starts two.
 
+        200: nothing is left to load, and nothing was asked for; only where slices are shares.
         404: no such dataset. 409: the key was used for another load. 422: the spec or the request
         is at fault.
         """
-        with resources.engine.begin() as connection:
-            accepted = _request(connection, resources, body, idempotency_key)
+        try:
+            with resources.engine.begin() as connection:
+                accepted = _request(connection, resources, body, idempotency_key)
+        except NothingToLoad as answer:
+            left = NothingLeft(
+                dataset=answer.dataset,
+                slice_key=answer.slice_key,
+                refused=answer.refused,
+                detail=str(answer),
+            )
+            return JSONResponse(left.model_dump(), status_code=200)
         resources.wake_relay()
         return accepted
 
@@ -101,7 +138,7 @@ def router(resources: Resources) -> APIRouter:
             waiting = _waiting(connection, load_id)
         if waiting is None:
             raise HTTPException(404, f"there is no load {load_id}")
-        requested, requested_at = waiting
+        requested, requested_at, _ = waiting
         return Load(
             load_id=load_id,
             status="requested",
@@ -118,13 +155,15 @@ def _request(
     event_id = str(uuid5(_IDEMPOTENT, key)) if key is not None else str(uuid4())
     earlier = _waiting(connection, event_id) if key is not None else None
     if earlier is None:
-        requested = _build(connection, resources.settings, body, body.slice_key)
+        requested = _build(connection, resources.settings, body, body.slice_key, resources.clock)
         event = Event(payload=requested, source=SOURCE, time=resources.clock(), id=event_id)
         if not outbox.put(connection, event):  # another request with the key was faster
             earlier = _waiting(connection, event_id)
     if earlier is not None:
-        requested = earlier[0]
-        again = _build(connection, resources.settings, body, body.slice_key or requested.slice_key)
+        requested, _, asked_at = earlier
+        slice_key = body.slice_key or requested.slice_key
+        # As it was then: a share's date is the day when it is asked for.
+        again = _build(connection, resources.settings, body, slice_key, lambda: asked_at)
         if not _is_same(again, requested):
             raise HTTPException(
                 409,
@@ -141,7 +180,11 @@ def _request(
 
 
 def _build(
-    connection: Connection, settings: Settings, body: LoadBody, slice_key: str | None
+    connection: Connection,
+    settings: Settings,
+    body: LoadBody,
+    slice_key: str | None,
+    clock: Clock,
 ) -> LoadRequested:
     try:
         return load_request(
@@ -152,6 +195,7 @@ def _build(
             source=body.source_uri,
             as_of=body.as_of,
             requested_by=body.requested_by,
+            clock=clock,
         )
     except UnknownDataset as error:
         raise HTTPException(404, str(error)) from error
@@ -169,11 +213,23 @@ def _is_same(again: LoadRequested, requested: LoadRequested) -> bool:
     )
 
 
-def _waiting(connection: Connection, event_id: str) -> tuple[LoadRequested, datetime] | None:
-    """The load request of this id that was put into the outbox, sent or not."""
-    query = select(outbox_table.c.value, outbox_table.c.created_at).where(
+def _waiting(
+    connection: Connection, event_id: str
+) -> tuple[LoadRequested, datetime, datetime] | None:
+    """The load request of this id that was put into the outbox, sent or not.
+
+    With the moments when it was put there and when, by its own word, it was made.
+    """
+    query = select(
+        outbox_table.c.value,
+        outbox_table.c.created_at,
+        outbox_table.c.headers["ce_time"].astext.label("asked_at"),
+    ).where(
         outbox_table.c.event_id == event_id,
         outbox_table.c.topic == LoadRequested.topic.value,
     )
     row = connection.execute(query).first()
-    return None if row is None else (LoadRequested.model_validate_json(row.value), row.created_at)
+    if row is None:
+        return None
+    requested = LoadRequested.model_validate_json(row.value)
+    return requested, row.created_at, datetime.fromisoformat(row.asked_at)

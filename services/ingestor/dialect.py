@@ -9,7 +9,7 @@ import csv
 import io
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.ingestor.quarantine import Code, SliceFault
@@ -33,8 +33,19 @@ class Dialect:
     has_nul: bool
 
 
-def survey(name: str, path: Path, table: Table, block_bytes: int) -> Dialect:
+@dataclass(frozen=True)
+class Header:
+    """The first line of a file, and what is wrong with it."""
+
+    delimiter: str
+    fields: tuple[str, ...]
+    fault: SliceFault | None = None
+
+
+def survey(name: str, path: Path, table: Table, block_bytes: int, first_row: int = 0) -> Dialect:
     """The dialect of the CSV file at `path`, called `name` in the slice.
+
+    `first_row` records precede it in the source; faults are told by their number there.
 
     Raises `SliceFault` where the file is empty, damaged, no text, wrongly quoted, or where a
     declared column is missing from its header or there twice.
@@ -55,7 +66,7 @@ def survey(name: str, path: Path, table: Table, block_bytes: int) -> Dialect:
         has_nul=passed.has_nul,
     )
     if passed.is_doubtful:
-        _check_quoting(name, path, dialect)
+        _check_quoting(name, path, dialect, first_row)
     return dialect
 
 
@@ -64,7 +75,7 @@ def check_header(name: str, header: tuple[str, ...], table: Table) -> None:
     headers = {table.header(column): column for column in table.columns}
     twice = sorted({found for found in header if found in headers and header.count(found) > 1})
     if twice:
-        message = f"{name}: the header has {', '.join(twice)} more than once"
+        message = f"{name}: the header has {_named(twice)} more than once"
         raise SliceFault(Code.DUPLICATE_COLUMN, message, column=headers[twice[0]])
     missing = [
         found
@@ -73,8 +84,12 @@ def check_header(name: str, header: tuple[str, ...], table: Table) -> None:
     ]
     if missing:
         there = ", ".join(header)[:300]
-        message = f"{name}: the header lacks {', '.join(missing)} (it has {there})"
+        message = f"{name}: the header lacks {_named(missing)} (it has {there})"
         raise SliceFault(Code.MISSING_COLUMN, message, column=headers[missing[0]])
+
+
+def _named(headers: list[str]) -> str:
+    return ", ".join(header or "a column without a name" for header in headers)
 
 
 class _Pass:
@@ -91,39 +106,47 @@ class _Pass:
         self.has_quotes = self.has_nul = self.is_doubtful = False
         block = stream.read(self._block_bytes) or b""
         # Judged at the end only: in the wrong encoding, a header is wrong as well.
-        fault = self._read_header(block.decode(errors="ignore"))
+        header = read_header(self._name, block.decode(errors="ignore"), self._table)
+        self.delimiter, self.header = header.delimiter, header.fields
         quoting = _Quoting(self.delimiter, self._table.format.quote, self._block_bytes)
         while block:
             self.has_nul = self.has_nul or b"\0" in block
             quoting.feed(block)
             block = stream.read(self._block_bytes) or b""
         self.has_quotes, self.is_doubtful = quoting.has_quotes, quoting.is_doubtful_at_end()
-        if fault is not None:
-            raise fault
+        if header.fault is not None:
+            raise header.fault
 
-    def _read_header(self, text: str) -> SliceFault | None:
-        declared, quote = self._table.format, self._table.format.quote
-        candidates = DELIMITERS if declared.delimiter == "auto" else (declared.delimiter,)
-        wanted = {self._table.header(column) for column in self._table.columns}
-        best = -1
-        for delimiter in candidates:
-            lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quote)
-            try:
-                header = tuple(next((fields for fields in lines if fields), ()))
-            except csv.Error as error:
-                return SliceFault(Code.UNREADABLE_FILE, f"{self._name}: the header: {error}")
-            if (fit := len(wanted.intersection(header))) > best:
-                best, self.delimiter, self.header = fit, delimiter, header
-        if not self.header:
-            return SliceFault(Code.EMPTY_FILE, f"{self._name} is empty, without even a header")
-        if any("\0" in field for field in self.header):
-            message = f"{self._name}: the header has NUL characters; is it UTF-16? Declare it"
-            return SliceFault(Code.ENCODING, message)
+
+def read_header(name: str, text: str, table: Table) -> Header:
+    """The header at the beginning of `text`, split as fits the declared columns best."""
+    declared, quote = table.format, table.format.quote
+    candidates = DELIMITERS if declared.delimiter == "auto" else (declared.delimiter,)
+    wanted = {table.header(column) for column in table.columns}
+    best, found = -1, Header(",", ())
+    for delimiter in candidates:
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quote)
         try:
-            check_header(self._name, self.header, self._table)
-        except SliceFault as fault:
-            return fault
-        return None
+            header = tuple(next((fields for fields in lines if fields), ()))
+        except csv.Error as error:
+            fault = SliceFault(Code.UNREADABLE_FILE, f"{name}: the header: {error}")
+            return Header(delimiter, (), fault)
+        if (fit := len(wanted.intersection(header))) > best:
+            best, found = fit, Header(delimiter, header)
+    return replace(found, fault=_fault_of(name, found.fields, table))
+
+
+def _fault_of(name: str, fields: tuple[str, ...], table: Table) -> SliceFault | None:
+    if not fields:
+        return SliceFault(Code.EMPTY_FILE, f"{name} is empty, without even a header")
+    if any("\0" in field for field in fields):
+        message = f"{name}: the header has NUL characters; is it UTF-16? Declare it"
+        return SliceFault(Code.ENCODING, message)
+    try:
+        check_header(name, fields, table)
+    except SliceFault as fault:
+        return fault
+    return None
 
 
 class _Quoting:
@@ -162,7 +185,7 @@ class _Quoting:
         return self._is_doubtful or len(self._rest) > 1
 
 
-def _check_quoting(name: str, path: Path, dialect: Dialect) -> None:
+def _check_quoting(name: str, path: Path, dialect: Dialect, first_row: int) -> None:
     """Raise `SliceFault` at the first quoted field that doesn't end as it should.
 
     A quote in the middle of an unquoted field (`5" disk`) is text like any other.
@@ -179,8 +202,9 @@ def _check_quoting(name: str, path: Path, dialect: Dialect) -> None:
                 records += bool(fields)
                 line = reader.line_num
         except csv.Error as error:
+            line_of = f"line {line + 1}" + (" of the part that was taken" if first_row else "")
             message = (
-                f"{name}: record {records}, which begins in line {line + 1}: {error}; "
+                f"{name}: record {first_row + records}, which begins in {line_of}: {error}; "
                 "is a quote not closed?"
             )
             raise SliceFault(Code.BROKEN_QUOTING, message) from error

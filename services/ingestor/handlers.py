@@ -5,15 +5,18 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from services.ingestor import loads
 from services.ingestor.duplicates import quarantine_duplicates
+from services.ingestor.images import ImageFinder, record_images
+from services.ingestor.increments import ShareTaker
 from services.ingestor.landing import SpooledFile, SpooledSlice, land, spool
 from services.ingestor.quarantine import SliceFault
-from services.ingestor.sources import find_files, open_source
+from services.ingestor.sources import Source, find_files, open_source
 from services.ingestor.staging import StagedTable, stage_table
 from services.ingestor.verdict import rejection
 from shared.contracts.dataset_spec import DatasetSpec
@@ -31,7 +34,7 @@ from shared.contracts.spec_file import find_spec
 from shared.database.dataset_tables import ensure_dataset
 from shared.database.loads import set_status
 from shared.database.statuses import LoadStatus
-from shared.load_requests import check_slice_key, date_of_slice
+from shared.load_requests import check_slice_key, date_of_slice, share_of
 from shared.messaging import inbox
 from shared.messaging.unit_of_work import AlreadyDone, Transaction, UnitOfWork
 from shared.object_store import ObjectStore
@@ -64,10 +67,12 @@ class Ingestor:
             check_slice_key(slice_key)
             spec = find_spec(self.settings.datasets_dir, dataset)
             as_of = requested.payload.as_of or date_of_slice(spec, slice_key, requested.time)
+            share = share_of(spec, slice_key)
             with unit.engine.begin() as connection:
                 ensure_dataset(connection, spec)
+                loads.record_share(connection, event.correlation_id, share)
             with tempfile.TemporaryDirectory(prefix="headrace-") as directory:
-                load = _Load(self.settings, self.store, unit, requested, spec, as_of)
+                load = _Load(self.settings, self.store, unit, requested, spec, as_of, share)
                 load.run(Path(directory))
 
 
@@ -81,6 +86,7 @@ class _Load:
     event: Event[LoadRequested]
     spec: DatasetSpec
     as_of: date
+    share: Decimal | None
 
     @property
     def load_id(self) -> str:
@@ -93,12 +99,11 @@ class _Load:
     def run(self, directory: Path) -> None:
         source = open_source(self.event.payload.source_uri, self.store)
         try:
-            files = find_files(self.spec, source.names())
+            spooled = self._take(source, find_files(self.spec, source.names()), directory)
         except SliceFault as fault:
             with self.unit.transaction() as transaction:
                 self._reject(transaction, (fault.reason,))
             return
-        spooled = spool(source, files, directory)
         with self.unit.engine.connect() as connection:
             before = loads.predecessor(connection, self.spec.dataset, self.slice_key, self.load_id)
         if before and (before.content_sha256, before.as_of) == (spooled.content_sha256, self.as_of):
@@ -120,9 +125,11 @@ class _Load:
                 spec_digest=self.spec.digest(),
             )
         staged, faults = self._stage(spooled.files)
+        reasons = (*faults, *rejection(self.spec, staged))
+        images = {} if reasons else self._images(source).stage(self.spec, self.load_id, staged)
         with self.unit.transaction() as transaction:
             tables = self._account_for(transaction.connection, staged, spooled)
-            reasons = (*faults, *rejection(self.spec, staged))
+            record_images(transaction.connection, self.load_id, images)
             if reasons:
                 self._reject(transaction, reasons)
             else:
@@ -140,6 +147,15 @@ class _Load:
                     )
                 )
 
+    def _take(
+        self, source: Source, files: Mapping[str, Sequence[str]], directory: Path
+    ) -> SpooledSlice:
+        increment = self.spec.slices.increment
+        if increment is None or self.share is None:
+            return spool(source, files, directory)
+        taker = ShareTaker(self.unit.engine, self.spec, increment, self.share, self.load_id)
+        return taker.take(source, files, directory)
+
     def _stage(
         self, files: Mapping[str, Sequence[SpooledFile]]
     ) -> tuple[list[StagedTable], list[Reason]]:
@@ -155,6 +171,10 @@ class _Load:
                 quarantine_duplicates(connection, self.spec, loaded)
             staged.append(loaded)
         return staged, faults
+
+    def _images(self, source: Source) -> ImageFinder:
+        threads = self.settings.image_threads
+        return ImageFinder(self.unit.engine, self.store, source, threads=threads)
 
     def _account_for(
         self, connection: Connection, staged: Sequence[StagedTable], spooled: SpooledSlice

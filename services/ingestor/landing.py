@@ -12,6 +12,8 @@ from services.ingestor.sources import Source
 from shared.object_store import Bucket, ObjectStore, ObjectUri
 
 _CHUNK_BYTES = 1 << 20
+_LEAST_BLOCK_BYTES = 1 << 18
+_GROWTH = 4  # as UTF-8, a byte of another encoding may become three
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,23 @@ class SpooledFile:
     name: str
     path: Path
     sha256: str
+    first_row: int = 0
+    """How many rows of the source come before those in `path`, where only a part was taken."""
+    rows: int | None = None
+    """How many rows that part has."""
+    longest_record: int | None = None
+    """The bytes of its longest record, where they are known."""
+    joined: "tuple[SpooledFile, ...]" = ()
+    """The files whose columns are joined to its rows by row number."""
+
+    def block_bytes(self, most: int) -> int:
+        """How much of it to read at once, `most` or less: room for its longest record.
+
+        Arrow reads 32 blocks ahead, and of files that are joined several are open.
+        """
+        if self.longest_record is None:
+            return most
+        return min(most, max(_LEAST_BLOCK_BYTES, _GROWTH * self.longest_record))
 
 
 @dataclass(frozen=True)
@@ -31,11 +50,15 @@ class SpooledSlice:
 
     @property
     def content_sha256(self) -> str:
-        """The digest of the content: of each table's name with its files' digests, in order."""
+        """The digest of the content: of each table's name with its files' digests, in order.
+
+        What is joined to a file follows it.
+        """
         digest = hashlib.sha256()
         for table, files in sorted(self.files.items()):
             for file in files:
-                digest.update(f"{table} {file.sha256}\n".encode())
+                for part in (file, *file.joined):
+                    digest.update(f"{table} {part.sha256}\n".encode())
         return digest.hexdigest()
 
 
@@ -54,7 +77,9 @@ def land(store: ObjectStore, dataset: str, slice_key: str, spooled: SpooledSlice
     The prefix follows from the content, so doing it again changes nothing.
     """
     prefix = store.uri(Bucket.LANDING, f"{dataset}/{slice_key}/{spooled.content_sha256}")
-    for file in {file.name: file for files in spooled.files.values() for file in files}.values():
+    files = [file for files in spooled.files.values() for file in files]
+    parts = [part for file in files for part in (file, *file.joined)]
+    for file in {part.name: part for part in parts}.values():
         uri = prefix.child(file.name)
         if not store.exists(uri):
             store.put_file(uri, file.path)

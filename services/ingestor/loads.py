@@ -3,19 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_update
 
+from services.ingestor.row_ranges import RowRange
 from services.ingestor.staging import StagedTable
 from shared.contracts.envelope import Event
 from shared.contracts.events import LoadRequested, TableLoad
+from shared.contracts.increment import Increment
 from shared.database.dataset_tables import quoted, staging_schema
 from shared.database.statuses import LoadStatus
 from shared.database.tables import loads, quarantined_rows, slices
 from shared.errors import InconsistentState
-from shared.load_requests import IN_PROGRESS
+from shared.load_requests import IN_PROGRESS, REFUSED
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,10 @@ def begin_load(connection: Connection, load_id: str, event: Event[LoadRequested]
         "started_at": text("clock_timestamp()"),
         "landing_uri": None,
         "content_sha256": None,
+        "percentage": None,
+        "first_row": None,
+        "end_row": None,
+        "source_rows": None,
         "finished_at": None,
     }
     statement = insert_or_update(loads).values(load_id=load_id, **values)
@@ -98,6 +105,61 @@ def next_revision(connection: Connection, dataset: str, slice_key: str, load_id:
         loads.c.dataset == dataset, loads.c.slice_key == slice_key, loads.c.load_id != load_id
     )
     return int(connection.execute(query).scalar_one())
+
+
+def record_share(connection: Connection, load_id: str, share: Decimal | None) -> None:
+    """Put the percentage on the load, where its slice is a share."""
+    if share is not None:
+        connection.execute(
+            update(loads).where(loads.c.load_id == load_id).values(percentage=float(share))
+        )
+
+
+def record_range(connection: Connection, load_id: str, rows: RowRange, source_rows: int) -> None:
+    """Put on the load which rows it takes, and of how many."""
+    connection.execute(
+        update(loads)
+        .where(loads.c.load_id == load_id)
+        .values(first_row=rows.first_row, end_row=rows.end_row, source_rows=source_rows)
+    )
+
+
+def slices_by_share(
+    connection: Connection, dataset: str, increment: Increment, load_id: str
+) -> tuple[dict[Decimal, RowRange], set[Decimal]]:
+    """The shares that are published or on their way, with their rows; and those refused.
+
+    Without the load `load_id` itself. Where a slice is published and also on its way, the published
+    one counts: the other may still be rejected.
+    """
+    query = text("""
+        SELECT DISTINCT ON (l.slice_key) l.slice_key, l.first_row, l.end_row,
+            l.status = ANY (:held) AS is_held
+        FROM headrace.loads AS l
+        LEFT JOIN headrace.slices AS s ON s.dataset = l.dataset AND s.load_id = l.load_id
+        WHERE l.dataset = :dataset AND l.load_id <> :load_id
+            AND (l.status = ANY (:held) AND l.end_row IS NOT NULL OR l.status = ANY (:refused))
+        ORDER BY l.slice_key, s.load_id IS NULL, l.status <> :published,
+            l.status <> ALL (:held), l.revision DESC NULLS LAST, l.started_at DESC
+    """)
+    parameters = {
+        "dataset": dataset,
+        "load_id": load_id,
+        "held": [status.value for status in (LoadStatus.PUBLISHED, *IN_PROGRESS)],
+        "refused": [status.value for status in REFUSED],
+        "published": LoadStatus.PUBLISHED.value,
+    }
+    held, refused = {}, set()
+    for row in connection.execute(query, parameters):
+        try:
+            share = increment.share(row.slice_key)
+        except ValueError:  # from before the spec had an increment
+            continue
+        if row.is_held:
+            held[share] = RowRange(row.first_row, row.end_row)
+        else:
+            refused.add(share)
+    return held, refused
 
 
 def keep_quarantined(

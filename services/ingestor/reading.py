@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
 from services.ingestor.dialect import Dialect, check_header, survey
 from services.ingestor.quarantine import Code, Quarantine, QuarantinedRow, SliceFault, csv_line
 from services.ingestor.text_stream import Utf8Stream
-from shared.contracts.table_spec import Table
+from shared.contracts.table_spec import Format, Table
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ class RawBatch:
 
     `columns` are by the spec's names in the order of the file, text for CSV and whatever it holds
     for Parquet, without those that the file lacks. `record_numbers` count the file's data records
-    from 1, ragged ones included. `may_have_nul` is False where no text holds U+0000.
+    from 1, ragged ones and those before the part that was taken included. `may_have_nul` is False
+    where no text holds U+0000.
     """
 
     file: str
@@ -53,13 +55,29 @@ class RawBatch:
         return csv_line(texts, self.delimiter, self.quote)
 
 
+def is_parquet(name: str, declared: Format) -> bool:
+    """Whether the file `name` is Parquet, and not CSV."""
+    by_name = declared.kind == "auto" and name.lower().endswith(".parquet")
+    return declared.kind == "parquet" or by_name
+
+
 class RecordReader:
-    """Reads one file. After the last batch `records` is the number of all its data records."""
+    """Reads one file. After the last batch `records` is the number of all its data records.
+
+    `first_row` of them precede, in the source, those that are in `path`; record numbers count on.
+    """
 
     def __init__(
-        self, name: str, path: Path, table: Table, quarantine: Quarantine, block_bytes: int
+        self,
+        name: str,
+        path: Path,
+        table: Table,
+        quarantine: Quarantine,
+        block_bytes: int,
+        first_row: int = 0,
     ) -> None:
         self._name, self._path, self._table = name, path, table
+        self._first_row = first_row
         self._quarantine = quarantine
         self._block_bytes = block_bytes
         self.records = 0
@@ -69,15 +87,14 @@ class RecordReader:
 
         Raises `SliceFault` where the file as a whole can't be read.
         """
-        kind = self._table.format.kind
-        if kind == "parquet" or (kind == "auto" and self._name.lower().endswith(".parquet")):
+        if is_parquet(self._name, self._table.format):
             yield from self._parquet()
         else:
             yield from self._csv()
 
     def _csv(self) -> Iterator[RawBatch]:
-        dialect = survey(self._name, self._path, self._table, self._block_bytes)
-        ragged = _RaggedLines(self._name, self._quarantine)
+        dialect = survey(self._name, self._path, self._table, self._block_bytes, self._first_row)
+        ragged = _RaggedLines(self._name, self._quarantine, self._first_row)
         null_values = self._table.format.null_values
         columns = self._columns_of(dialect.header)
         with Utf8Stream(self._path, dialect.compression, dialect.encoding) as stream:
@@ -87,7 +104,7 @@ class RecordReader:
                 yield RawBatch(
                     file=self._name,
                     columns=dict(zip(columns.values(), batch.columns, strict=True)),
-                    record_numbers=numbers,
+                    record_numbers=pc.add(numbers, self._first_row),
                     may_have_nul=dialect.has_nul,
                     delimiter=dialect.delimiter,
                     quote=dialect.quote,
@@ -121,7 +138,7 @@ class RecordReader:
         except pa.ArrowInvalid as error:
             raise SliceFault(
                 Code.UNREADABLE_FILE,
-                f"{self._name}, after record {self.records}: {error} "
+                f"{self._name}, after record {self._first_row + self.records}: {error} "
                 f"(a record may have {self._block_bytes} bytes at most)",
             ) from error
 
@@ -134,7 +151,7 @@ class RecordReader:
                 check_header(self._name, header, self._table)
                 columns = self._columns_of(header)
                 for batch in file.iter_batches(_PARQUET_BATCH_ROWS, columns=list(columns)):
-                    start = self.records + 1
+                    start = self._first_row + self.records + 1
                     self.records += batch.num_rows
                     yield RawBatch(
                         file=self._name,
@@ -143,7 +160,7 @@ class RecordReader:
                         may_have_nul=True,
                     )
         except (pa.ArrowException, OSError) as error:
-            message = f"{self._name}, after record {self.records}: {error}"
+            message = f"{self._name}, after record {self._first_row + self.records}: {error}"
             raise SliceFault(Code.UNREADABLE_FILE, message) from error
 
     def _columns_of(self, header: tuple[str, ...]) -> dict[str, str]:
@@ -160,8 +177,9 @@ class _RaggedLines:
     Arrow reads ahead, so a line may come here long before the batch of the rows around it.
     """
 
-    def __init__(self, file: str, quarantine: Quarantine) -> None:
+    def __init__(self, file: str, quarantine: Quarantine, first_row: int) -> None:
         self._file, self._quarantine = file, quarantine
+        self._first_row = first_row
         # As [first, last], so that a file of nothing but ragged lines takes no memory either.
         self._runs: deque[list[int]] = deque()
         self._lock = threading.Lock()
@@ -172,7 +190,7 @@ class _RaggedLines:
         self._quarantine.add(
             QuarantinedRow(
                 file=self._file,
-                record_number=number,
+                record_number=self._first_row + number,
                 column=None,
                 code=Code.RAGGED_LINE,
                 reason=f"{line.actual_columns} fields in place of {line.expected_columns}",

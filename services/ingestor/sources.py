@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Protocol
@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 from services.ingestor.quarantine import Code, SliceFault
 from shared.contracts.dataset_spec import DatasetSpec
-from shared.contracts.table_spec import Table
-from shared.errors import SourceNotFound
+from shared.contracts.table_spec import Format, Table
+from shared.errors import InvalidSpec, SourceNotFound
 from shared.object_store import ObjectStore, ObjectUri
 
 SUCCESS_MARKER = "_SUCCESS"
@@ -24,8 +24,25 @@ class Source(Protocol):
     def names(self) -> list[str]:
         """The names of the files that lie directly in the folder, sorted."""
 
+    def sizes(self, names: Collection[str]) -> dict[str, int]:
+        """The sizes, in bytes, of those of `names` that are there, in subfolders too.
+
+        A name that isn't a plain path downwards (`..`, an absolute one) is never there.
+        """
+
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """Read one of `names()`. Raises `SourceNotFound` where it has gone."""
+        """Read one of `names()` or `sizes()`. Raises `SourceNotFound` where it has gone."""
+
+    def open_from(
+        self, name: str, start: int, stop: int | None
+    ) -> AbstractContextManager[IO[bytes]]:
+        """Read it from its byte `start` on, which must be there, to `stop` at least or its end."""
+
+    def fingerprint(self, name: str) -> str:
+        """Its state now: another one as soon as it is written again."""
+
+    def uri(self, name: str) -> str:
+        """The address of one of `names()` or `sizes()`."""
 
 
 class LocalFolder:
@@ -40,9 +57,26 @@ class LocalFolder:
         """The names of the files that lie directly in the folder, sorted."""
         return sorted(path.name for path in self._folder.iterdir() if self._target(path))
 
+    def sizes(self, names: Collection[str]) -> dict[str, int]:
+        """The sizes, in bytes, of those of `names` that are there, in subfolders too."""
+        found = {}
+        for name in filter(_leads_downwards, names):
+            path = self._folder / name
+            try:
+                size = path.stat().st_size
+            except (OSError, ValueError):  # not there; no name of a file, as a very long one
+                continue
+            if self._target(path):
+                found[name] = size
+        return found
+
+    def uri(self, name: str) -> str:
+        """The address of one of `names()` or `sizes()`."""
+        return (self._folder / name).as_uri()
+
     def open(self, name: str) -> IO[bytes]:
-        """Read one of `names()`. Raises `SourceNotFound` where it has gone."""
-        target = self._target(self._folder / name)
+        """Read one of `names()` or `sizes()`. Raises `SourceNotFound` where it has gone."""
+        target = self._target(self._folder / name) if _leads_downwards(name) else None
         if target is None:
             raise SourceNotFound(f"the file {self._folder / name} is not there any more")
         # The path is resolved: a link in its place now was put there since, to mislead us.
@@ -50,6 +84,18 @@ class LocalFolder:
             return os.fdopen(os.open(target, os.O_RDONLY | os.O_NOFOLLOW), "rb")
         except PermissionError as error:
             raise SourceNotFound(f"the file {target} can't be read: {error}") from error
+
+    def open_from(self, name: str, start: int, stop: int | None) -> IO[bytes]:
+        """Read it from its byte `start` on."""
+        stream = self.open(name)
+        stream.seek(start)
+        return stream
+
+    def fingerprint(self, name: str) -> str:
+        """Its size and when it was written."""
+        with self.open(name) as stream:
+            found = os.fstat(stream.fileno())
+        return f"{found.st_size} {found.st_mtime_ns}"
 
     def _target(self, path: Path) -> Path | None:
         try:
@@ -64,22 +110,59 @@ class StorePrefix:
 
     def __init__(self, prefix: ObjectUri, store: ObjectStore) -> None:
         self._store = store
+        self._prefix = prefix
         folder = prefix.key.rstrip("/") + "/" if prefix.key.rstrip("/") else ""
-        self._objects: Mapping[str, ObjectUri] = {
-            found.uri.key.removeprefix(folder): found.uri
-            for found in store.list(ObjectUri(prefix.bucket, folder))
-            if found.uri.key != folder and "/" not in found.uri.key.removeprefix(folder)
-        }
-        if not self._objects:
+        self._names = sorted(
+            found.uri.key.removeprefix(folder)
+            for found in store.list(ObjectUri(prefix.bucket, folder), deep=False)
+            if found.uri.key != folder
+        )
+        if not self._names:
             raise SourceNotFound(f"there is no object below {prefix}")
 
     def names(self) -> list[str]:
         """The names of the objects directly below the prefix, sorted."""
-        return sorted(self._objects)
+        return self._names
+
+    def sizes(self, names: Collection[str]) -> dict[str, int]:
+        """The sizes, in bytes, of those of `names` that are there, in subfolders too."""
+        by_folder: dict[str, list[str]] = {}
+        for name in filter(_leads_downwards, names):
+            folder, _, last = name.rpartition("/")
+            by_folder.setdefault(folder, []).append(last)
+        return {
+            f"{folder}/{name}" if folder else name: size
+            for folder, wanted in by_folder.items()
+            for name, size in self._store.sizes(self._uri(folder), wanted).items()
+        }
+
+    def uri(self, name: str) -> str:
+        """The address of one of `names()` or `sizes()`."""
+        return str(self._uri(name))
 
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """Read one of `names()`. Raises `SourceNotFound` where it has gone."""
-        return self._store.open(self._objects[name])
+        """Read one of `names()` or `sizes()`. Raises `SourceNotFound` where it has gone."""
+        if not _leads_downwards(name):
+            raise SourceNotFound(f"{name!r} is no object below {self._prefix}")
+        return self._store.open(self._uri(name))
+
+    def open_from(
+        self, name: str, start: int, stop: int | None
+    ) -> AbstractContextManager[IO[bytes]]:
+        """Read its bytes [`start`, `stop`)."""
+        return self._store.open(self._uri(name), start=start, stop=stop)
+
+    def fingerprint(self, name: str) -> str:
+        """Its size and its ETag."""
+        found = self._store.stat(self._uri(name))
+        return f"{found.size} {found.etag}"
+
+    def _uri(self, name: str) -> ObjectUri:
+        return self._prefix.child(name) if name else self._prefix
+
+
+def _leads_downwards(name: str) -> bool:
+    return not {"", ".", ".."} & set(name.split("/"))
 
 
 def open_source(uri: str, store: ObjectStore) -> Source:
@@ -108,15 +191,57 @@ def find_files(spec: DatasetSpec, names: Iterable[str]) -> dict[str, list[str]]:
         )
     found = {name: _files_of(name, table, present) for name, table in spec.tables.items()}
     missing = [name for name, files in found.items() if not files and spec.tables[name].required]
-    if missing:
+    expected = ", ".join(
+        [_expected(name, spec.tables[name]) for name in missing]
+        + _missing_joined(spec, found, present)
+    )
+    if expected:
         there = ", ".join(present[:20]) or "nothing"
-        expected = ", ".join(_expected(name, spec.tables[name]) for name in missing)
         raise SliceFault(
             Code.MISSING_FILE,
             f"{expected} is not in the slice (there: {there})",
             table=missing[0] if len(missing) == 1 else None,
         )
     return found
+
+
+def _missing_joined(
+    spec: DatasetSpec, found: Mapping[str, list[str]], present: Collection[str]
+) -> list[str]:
+    """The files that columns are to be joined from and that are no required table's own."""
+    required = {_expected(name, table) for name, table in spec.tables.items() if table.required}
+    return [
+        f"{file} (for {name}.{', '.join(joined_columns(spec.tables[name], file))})"
+        for name, files in found.items()
+        for file in joined_files(spec.tables[name], files)
+        if file not in present and file not in required
+    ]
+
+
+def joined_files(table: Table, files: Collection[str]) -> list[str]:
+    """The files, besides `files` of its own, that columns of `table` come from; none without."""
+    named = {column.file for column in table.columns.values() if column.file}
+    return sorted(named.difference(files)) if files else []
+
+
+def joined_columns(table: Table, file: str) -> list[str]:
+    """The columns of `table` that come from `file`."""
+    return [name for name, column in table.columns.items() if column.file == file]
+
+
+def format_of(spec: DatasetSpec, table: str, file: str) -> Format:
+    """How `file` is written, which is `table`'s or joined to it: as the table that owns it says.
+
+    Raises `InvalidSpec` where tables of the same file say different things.
+    """
+    said = {
+        other.format
+        for name, other in spec.tables.items()
+        if file in _files_of(name, other, [file])
+    }
+    if len(said) > 1:
+        raise InvalidSpec(f"{file} is the file of several tables, whose formats differ")
+    return said.pop() if said else spec.tables[table].format
 
 
 def _expected(name: str, table: Table) -> str:

@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 
 from services.ingestor.binary_copy import adbc_transaction
 from services.ingestor.landing import SpooledFile
-from services.ingestor.quarantine import Quarantine
+from services.ingestor.quarantine import Code, Quarantine, SliceFault
 from services.ingestor.reading import RecordReader
+from services.ingestor.row_join import JoinedReader
 from services.ingestor.typed_rows import staging_schema, typed_rows
 from shared.contracts.dataset_spec import DatasetSpec
-from shared.contracts.table_spec import Table
 from shared.database import dataset_tables
 from shared.database.dataset_tables import column_list, create_staging, quoted, staging_table
 from shared.database.engine import libpq_uri
@@ -62,7 +62,7 @@ def stage_table(
     The rows are numbered through all files. Memory is bounded, whatever the files' size.
     Raises `SliceFault` where a file as a whole can't be loaded; then nothing is staged.
     """
-    rows = _Rows(settings, spec.tables[table], table, files)
+    rows = _Rows(settings, spec, table, files)
     name = staging_table(table, load_id)
     schema = dataset_tables.staging_schema(spec.dataset)
     try:
@@ -81,6 +81,9 @@ def stage_table(
         if _is_transient(error):
             raise ServerUnavailable("Postgres", error) from error
         raise
+    finally:
+        # Free memory that the C library keeps for next time goes back: tables would add up.
+        pa.system_memory_pool().release_unused()
     return StagedTable(table, name, tuple(rows.files), rows.quarantine, rows.is_ascending)
 
 
@@ -94,15 +97,16 @@ class _Rows:
     """The table's typed rows, and what became known of them on the way."""
 
     def __init__(
-        self, settings: Settings, table: Table, name: str, files: Sequence[SpooledFile]
+        self, settings: Settings, spec: DatasetSpec, name: str, files: Sequence[SpooledFile]
     ) -> None:
+        table = spec.tables[name]
         self.schema = staging_schema(table)
         self.quarantine = Quarantine(name, settings.quarantine_rows_kept)
         self.files: list[FilePart] = []
         self.is_ascending = len(table.key) == 1
         self.error: Exception | None = None
         self._block_bytes = settings.csv_block_bytes
-        self._table = table
+        self._spec, self._name, self._table = spec, name, table
         self._spooled = files
         self._last_key: pa.Scalar | None = None
 
@@ -117,13 +121,24 @@ class _Rows:
 
     def _file(self, file: SpooledFile) -> Iterator[pa.RecordBatch]:
         offset = self.files[-1].offset + self.files[-1].records if self.files else 0
-        reader = RecordReader(file.name, file.path, self._table, self.quarantine, self._block_bytes)
+        reader = self._reader(file)
         for raw in reader.batches():
             batch = typed_rows(raw, self._table, self.quarantine, offset)
             if batch.num_rows:
                 self._follow_keys(batch)
                 yield batch
+        if file.rows not in (None, reader.records):
+            message = f"{file.name}: {reader.records} records were read where {file.rows} begin"
+            raise SliceFault(Code.BROKEN_QUOTING, f"{message}: is a quote out of place?")
         self.files.append(FilePart(file.name, offset, reader.records))
+
+    def _reader(self, file: SpooledFile) -> RecordReader | JoinedReader:
+        if file.joined:
+            return JoinedReader(self._spec, self._name, file, self.quarantine, self._block_bytes)
+        block_bytes = file.block_bytes(self._block_bytes)
+        return RecordReader(
+            file.name, file.path, self._table, self.quarantine, block_bytes, file.first_row
+        )
 
     def _follow_keys(self, batch: pa.RecordBatch) -> None:
         """Note whether the keys still ascend: then none can repeat, and nobody has to look."""

@@ -13,13 +13,14 @@ from shared.errors import InvalidSpec
 
 _CHUNK_BYTES = 1 << 18
 _COMPRESSION_OF_ENDING = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-_BYTE_ORDER_MARKS = (
+BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+"""What a file may begin with, and the codec that this tells; the longer ones first."""
 
 
 class Undecodable(Exception):
@@ -158,7 +159,7 @@ def _candidates(path: Path, compression: str | None, declared: str) -> tuple[str
         return ("utf-8-sig",) if codecs.lookup(declared).name == "utf-8" else (declared,)
     with open_bytes(path, compression) as stream:
         start = stream.read(4)
-    for mark, encoding in _BYTE_ORDER_MARKS:
+    for mark, encoding in BYTE_ORDER_MARKS:
         if start.startswith(mark):
             return (encoding,)
     return ("utf-8", "cp1252")

@@ -114,6 +114,11 @@ class DatasetSpec(SpecPart):
                 f"table {name!r}: column {others[0]!r} is of another file, which only slices that "
                 "are increments can join"
             )
+        if self.slices.increment is not None and table.absence == "delete":
+            raise ValueError(
+                f"table {name!r}: a slice by share has only its own rows, so absence "
+                "from it can't mean that a row is gone"
+            )
         if self.slices.increment is not None and "*" in (table.file or ""):
             raise ValueError(
                 f"table {name!r}: an increment is taken of one file, not of {table.file!r}"

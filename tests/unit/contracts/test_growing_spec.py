@@ -66,6 +66,7 @@ def read(path: Path, content: str) -> DatasetSpec:
             "text: {features: {parts: [name]}, word_ngrams: [3, 1]}",
             "shortest, longest",
         ),
+        ("    images:", "    absence: delete\n    images:", "has only its own rows"),
         ("    images:", '    file: "*.csv"\n    images:', "an increment is taken of one file"),
         (
             "  parts:\n    key",
