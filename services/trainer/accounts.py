@@ -2,17 +2,30 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
 
 import pyarrow as pa
 
 from services.trainer import plots
 from services.trainer.dataset import TrainingDataset
-from services.trainer.fit import Evaluation, Importances
-from services.trainer.runs import TRAINING_TAG, DatasetUse, RunRecord
+from services.trainer.evaluation import Evaluation
+from services.trainer.importance import Importances
+from services.trainer.records import SliceStanding
+from services.trainer.report import model_artifacts
+from services.trainer.runs import (
+    DATASET_VERSION_TAG,
+    LOAD_TAG,
+    SLICE_TAG,
+    SNAPSHOT_TAG,
+    TRAINING_TAG,
+    DatasetUse,
+    RunRecord,
+)
+from services.trainer.snapshot import FrozenSnapshot
 from shared import __version__
 from shared.contracts.envelope import Event
-from shared.contracts.events import DatasetReady, Snapshotted
+from shared.contracts.events import DatasetReady
 from shared.contracts.manifest import DatasetManifest
 from shared.contracts.training_spec import Training
 
@@ -20,32 +33,62 @@ _MLFLOW_TYPES = {"bool": "boolean", "int64": "long", "double": "double", "string
 
 
 def dataset_run(
-    event: Event[Snapshotted],
+    key: str,
     started_at: datetime,
+    snapshot: FrozenSnapshot,
+    standing: SliceStanding,
     manifest: DatasetManifest,
     built: TrainingDataset,
 ) -> RunRecord:
-    """The run of a dataset's making: where it is from, and its classes before and after."""
-    payload = event.payload
+    """The run of a dataset's making: where it is from, and its classes before and after.
+
+    `key` tells the run from every other; with an event it is the event's id.
+    """
+    counts = manifest.class_counts
+    before, after, test = counts["train_before"], counts["train"], counts["test"]
+    distributions = (
+        ("before", before, "Training side before balancing"),
+        ("after", after, "Training side after balancing"),
+        ("test", test, "Test side"),
+    )
     return RunRecord(
-        experiment=f"{payload.dataset}_datasets",
-        event_id=event.id,
-        name=f"{payload.slice_key} {payload.as_of}",
+        experiment=f"{manifest.dataset}_datasets",
+        event_id=key,
+        name=f"{snapshot.slice_key} {snapshot.as_of}",
         started_at=started_at,
-        params=_dataset_params(manifest, built, payload),
-        tags=_tags(payload),
+        params=_dataset_params(manifest, snapshot, standing),
+        metrics={
+            "rows_train_before": sum(before.values()),
+            "rows_train": manifest.train.rows,
+            "rows_test": manifest.test.rows,
+            "rows_unlabelled": built.unlabelled,
+            "imbalance_ratio_before": imbalance_ratio(before),
+            "imbalance_ratio_after": imbalance_ratio(after),
+        },
+        tags={
+            LOAD_TAG: snapshot.load_id,
+            SLICE_TAG: snapshot.slice_key,
+            SNAPSHOT_TAG: snapshot.snapshot_id,
+            DATASET_VERSION_TAG: manifest.dataset_version,
+        },
         inputs=_uses(manifest, built.train, built.test),
         artifacts={
-            f"plots/class_distribution_{name}.png": plots.class_distribution(
-                manifest.class_counts[counts], title
-            )
-            for name, counts, title in (
-                ("before", "train_before", "Training side before balancing"),
-                ("after", "train", "Training side after balancing"),
-                ("test", "test", "Test side"),
-            )
+            "manifest.json": manifest.to_bytes(),
+            "class_counts.json": json.dumps(
+                {name: of_side for name, of_side, _ in distributions}, indent=1
+            ).encode(),
+            **{
+                f"plots/class_distribution_{name}.png": plots.class_distribution(of_side, title)
+                for name, of_side, title in distributions
+            },
         },
     )
+
+
+def imbalance_ratio(counts: Mapping[str, int]) -> float:
+    """Rows of the largest class over those of the smallest that has any: 1 where all are equal."""
+    present = [rows for rows in counts.values() if rows]
+    return max(present) / min(present)
 
 
 def training_run(
@@ -60,8 +103,6 @@ def training_run(
 ) -> RunRecord:
     """The run of a training: how it was done and how good the model is on the test side."""
     payload = event.payload
-    content = {"kind": weights.kind, "features": dict(weights.values)}
-    pictures = plots.model_plots(evaluation, weights)
     return RunRecord(
         experiment=f"{payload.dataset}_training",
         event_id=event.id,
@@ -69,17 +110,16 @@ def training_run(
         started_at=started_at,
         params=_model_params(training, manifest),
         metrics=evaluation.metrics,
-        tags={TRAINING_TAG: training_id(manifest.dataset_version, training), **_tags(payload)},
-        inputs=_uses(manifest, train, test),
-        artifacts={
-            "feature_importances.json": json.dumps(content, indent=1).encode(),
-            **{f"plots/{name}": picture for name, picture in pictures.items()},
+        tags={
+            TRAINING_TAG: training_id(manifest.dataset_version, training),
+            LOAD_TAG: payload.load_id,
+            SLICE_TAG: payload.slice_key,
+            SNAPSHOT_TAG: payload.snapshot_id,
+            DATASET_VERSION_TAG: payload.dataset_version,
         },
+        inputs=_uses(manifest, train, test),
+        artifacts=model_artifacts(evaluation, weights),
     )
-
-
-def _tags(payload: Snapshotted | DatasetReady) -> dict[str, str]:
-    return {"headrace.load_id": payload.load_id, "headrace.slice_key": payload.slice_key}
 
 
 def training_id(dataset_version: str, training: Training) -> str:
@@ -87,6 +127,7 @@ def training_id(dataset_version: str, training: Training) -> str:
     what = {
         "dataset_version": dataset_version,
         "model": training.model.model_dump(mode="json"),
+        "text": training.text.model_dump(mode="json") if training.text else None,
         "metric": training.metric.value,
         "code": __version__,
     }
@@ -94,26 +135,23 @@ def training_id(dataset_version: str, training: Training) -> str:
 
 
 def _dataset_params(
-    manifest: DatasetManifest, built: TrainingDataset, payload: Snapshotted
+    manifest: DatasetManifest, snapshot: FrozenSnapshot, standing: SliceStanding
 ) -> dict[str, object]:
-    before = manifest.class_counts["train_before"]
-    counts = {
-        f"rows_{side}.{name}": rows
-        for side, of_side in manifest.class_counts.items()
-        for name, rows in of_side.items()
-    }
+    # A class's counts are no params: their number has no bound, and a param's length has.
+    share = standing.percentage
     return {
+        "week": standing.week,
+        **({} if share is None else {"percentage": f"{share:g}"}),
+        "strategy": manifest.balance.strategy,
+        "balance_seed": manifest.balance.seed,
+        "slice": snapshot.slice_key,
         "as_of": manifest.as_of,
-        "snapshot_id": payload.snapshot_id,
+        "snapshot_id": snapshot.snapshot_id,
         "dataset_version": manifest.dataset_version,
         "test_share": manifest.split.test_share,
         "split_salt": manifest.split.salt,
-        "balance_strategy": manifest.balance.strategy,
-        "balance_seed": manifest.balance.seed,
-        "imbalance_ratio": round(max(before.values()) / min(before.values()), 4),
-        "unlabelled": built.unlabelled,
         "features": len(manifest.features),
-        **counts,
+        "classes": len(manifest.classes),
     }
 
 
@@ -126,6 +164,7 @@ def _model_params(training: Training, manifest: DatasetManifest) -> dict[str, ob
         "dataset_version": manifest.dataset_version,
         "code_version": __version__,
         **{f"parameters.{name}": value for name, value in training.model.parameters.items()},
+        **{f"text.{name}": value for name, value in (training.text or ()) if name != "features"},
     }
 
 

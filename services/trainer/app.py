@@ -10,10 +10,14 @@ from shared.service import Resources, Service, run
 
 def build(resources: Resources) -> Service:
     """The trainer over these resources."""
-    tracking_uri = resources.settings.mlflow_tracking_uri
-    tracking = Tracking(tracking_uri)
+    settings = resources.settings
+    tracking = Tracking(settings.mlflow_tracking_uri)
     trainer = Trainer(
-        resources.settings.datasets_dir, resources.store, tracking, Registry(tracking_uri)
+        settings.datasets_dir,
+        resources.store,
+        tracking,
+        Registry(settings.mlflow_tracking_uri),
+        settings.git_commit,
     )
     return Service(
         name="trainer",

@@ -4,13 +4,21 @@ Each holds the model's lock from reading to commit, and publishes what it did, f
 champion wants to hear of it.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
 from services.trainer.promotion import Decision, previous_champion
-from services.trainer.records import decisions, keep_promotion, latest_promotion, registry_lock
+from services.trainer.records import (
+    decisions,
+    keep_promotion,
+    kept_digest,
+    latest_promotion,
+    registry_lock,
+)
 from services.trainer.registry import Registry
+from services.trainer.ruling import decision_tags
 from services.trainer.runs import CHALLENGER, CHAMPION
 from shared.clock import Clock, utc_now
 from shared.contracts.envelope import Event
@@ -46,9 +54,11 @@ def roll_back(
         if newest is None or previous is None:
             raise InconsistentState(f"{model} has no champion before the present one")
         why = f"rolled back from version {newest} by {by}" + (f": {reason}" if reason else "")
-        payload = _record(connection, model, previous, newest, Decision.ROLLED_BACK, why, clock())
+        now = clock()
+        payload = _record(connection, model, previous, newest, Decision.ROLLED_BACK, why, now)
         registry.withdraw(model, newest, why)
-        _crown(registry, model, previous)
+        registry.annotate(model, newest, decision_tags(Decision.WITHDRAWN, why, now))
+        _crown(registry, model, previous, decision_tags(Decision.ROLLED_BACK, why, now))
         return payload
 
 
@@ -71,11 +81,9 @@ def promote(
         champion = holder.version if holder else None
         if registry.version(model, version) is None:
             raise InconsistentState(f"{model} has no version {version}")
-        why = f"promoted by {by}" + (f": {reason}" if reason else "")
-        payload = _record(
-            connection, model, version, champion, Decision.PROMOTED_BY_HAND, why, clock()
-        )
-        _crown(registry, model, version)
+        why, now = f"promoted by {by}" + (f": {reason}" if reason else ""), clock()
+        payload = _record(connection, model, version, champion, Decision.PROMOTED_BY_HAND, why, now)
+        _crown(registry, model, version, decision_tags(Decision.PROMOTED_BY_HAND, why, now))
         return payload
 
 
@@ -115,14 +123,16 @@ def _record(
         metric=known["metric"],
         score=known["score"],
         champion_version=instead_of,
+        model_sha256=kept_digest(connection, model, version),
     )
     outbox.put(connection, event)
     return payload
 
 
-def _crown(registry: Registry, model: str, version: str) -> None:
+def _crown(registry: Registry, model: str, version: str, tags: Mapping[str, str]) -> None:
     """Give the alias. Called last, so that a refusal of the database leaves it where it was."""
     registry.withdraw(model, version, None)
+    registry.annotate(model, version, tags)
     challenger = registry.holder(model, CHALLENGER)
     if challenger is not None and challenger.version == version:
         registry.release(model, CHALLENGER)

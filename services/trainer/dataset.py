@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,9 +21,12 @@ from shared.contracts.table_spec import ColumnType
 from shared.contracts.training_spec import Training
 from shared.errors import InconsistentState, PermanentError
 
+logger = logging.getLogger(__name__)
+
 FORMAT = 1
 """Of the files below; part of every `dataset_version`."""
 TARGET_TYPES = frozenset({ColumnType.BOOLEAN, ColumnType.INTEGER, ColumnType.STRING})
+_CLASSES_NEEDED = 2
 _EPOCH = date(1970, 1, 1)
 _DAY = timedelta(days=1)
 _MICROSECOND = timedelta(microseconds=1)
@@ -31,7 +36,7 @@ ReadTable = Callable[[str, Mapping[str, ColumnType]], pa.Table]
 
 
 class NotTrainable(PermanentError):
-    """The snapshot has too little to learn from: no labelled rows, or a class missing on a side."""
+    """The snapshot has too little to learn from: fewer than two classes with rows on both sides."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ def build(spec: DatasetSpec, training: Training, as_of: date, read: ReadTable) -
         "test": _counts(test[target], values),
     }
     _require_trainable(counts)
+    _tell_absent(spec.dataset, counts)
     codes = pc.index_in(natural[target], value_set=pa.array(values, rows[target].type))
     chosen = balanced_rows(codes.to_numpy(zero_copy_only=False), training.balance)
     train = natural.take(pa.array(chosen))
@@ -103,30 +109,36 @@ def feature_fields(spec: DatasetSpec, training: Training) -> tuple[FeatureField,
     )
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
-    """The table as a Parquet file: equal tables give equal bytes."""
-    sink = pa.BufferOutputStream()
+def write_parquet(table: pa.Table, path: Path) -> str:
+    """Write the table as a Parquet file and return its SHA-256: equal tables give equal bytes."""
     pq.write_table(
         table.combine_chunks().replace_schema_metadata(None),
-        sink,
+        path,
         version="2.6",
         data_page_version="1.0",
         compression="zstd",
         compression_level=3,
         row_group_size=100_000,
     )
-    return bytes(sink.getvalue())
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe(
-    spec: DatasetSpec, training: Training, as_of: date, built: TrainingDataset, prefix: str
-) -> tuple[DatasetManifest, dict[str, bytes]]:
-    """The dataset's manifest and its files by URI, below `prefix`/`<dataset_version>`.
+    spec: DatasetSpec,
+    training: Training,
+    as_of: date,
+    built: TrainingDataset,
+    prefix: str,
+    folder: Path,
+) -> tuple[DatasetManifest, dict[str, Path]]:
+    """Write the dataset's files into `folder`; return its manifest, and the files by the URIs
+    below `prefix`/`<dataset_version>` where they belong.
 
     `dataset_version` is the SHA-256 of what the dataset holds and is; where it lies is no part.
     """
-    sides = {name: parquet_bytes(getattr(built, name)) for name in ("train", "test")}
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in sides.items()}
+    files = {name: folder / f"{name}.parquet" for name in ("train", "test")}
+    digests = {name: write_parquet(getattr(built, name), path) for name, path in files.items()}
     what = {
         "dataset": spec.dataset,
         "as_of": as_of.isoformat(),
@@ -144,13 +156,13 @@ def describe(
         name: FilePart(
             uri=f"{prefix}/{version}/{name}.parquet",
             rows=getattr(built, name).num_rows,
-            bytes=len(data),
+            bytes=path.stat().st_size,
             sha256=digests[name],
         )
-        for name, data in sides.items()
+        for name, path in files.items()
     }
     manifest = DatasetManifest.model_validate({"dataset_version": version, **what, **parts})
-    return manifest, {parts[name].uri: data for name, data in sides.items()}
+    return manifest, {parts[name].uri: path for name, path in files.items()}
 
 
 def _joined(
@@ -179,7 +191,7 @@ def _joined(
         where = pc.index_in(entities, value_set=table[training.entity].combine_chunks())
         for column in wanted:
             kind = spec.tables[name].columns[column].type
-            columns[f"{name}.{column}"] = _feature(table[column], kind, as_of).take(where)
+            columns[f"{name}.{column}"] = feature_values(table[column], kind, as_of).take(where)
     columns[target_name(training)] = labels[target.column]
     known = pc.unique(
         pa.chunked_array([part for all_ in everybody for part in all_.chunks], type=entities.type)
@@ -187,8 +199,10 @@ def _joined(
     return pa.table(columns), len(known) - len(entities)
 
 
-def _feature(values: pa.ChunkedArray, kind: ColumnType, as_of: date) -> pa.ChunkedArray:
-    """The values as a model may see them: a date or a time is its age in days at `as_of`."""
+def feature_values(values: pa.ChunkedArray, kind: ColumnType, as_of: date) -> pa.ChunkedArray:
+    """A column's values as a model may see them, in training and in serving alike: a date or a
+    time is its age in days at `as_of`.
+    """
     if kind is ColumnType.DATE:
         days = values.cast(pa.int32()).cast(pa.float64())
         return pc.subtract(float((as_of - _EPOCH) // _DAY), days)
@@ -205,11 +219,27 @@ def _counts(target: pa.ChunkedArray, values: list[Any]) -> dict[str, int]:
 
 
 def _require_trainable(counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Raise `NotTrainable` unless two classes are learned that have test rows as well.
+
+    A rare class may be on one side only: it is told, and no reason to do without the others.
+    """
     train, test = counts["train_before"], counts["test"]
     if not train:
         raise NotTrainable("the snapshot has no labelled rows")
-    if len(train) < 2:
+    if len(train) < _CLASSES_NEEDED:
         raise NotTrainable(f"every labelled row has the class {next(iter(train))!r}")
     for side, of_side in (("training", train), ("test", test)):
-        if absent := [name for name, rows in of_side.items() if rows == 0]:
-            raise NotTrainable(f"the {side} side has no row of the class {', '.join(absent)}")
+        present = [name for name, rows in of_side.items() if rows]
+        if len(present) < _CLASSES_NEEDED:
+            absent = ", ".join(name for name in of_side if name not in present)
+            raise NotTrainable(f"the {side} side has no row of the class {absent}")
+    if sum(1 for name, rows in train.items() if rows and test[name]) < _CLASSES_NEEDED:
+        raise NotTrainable("fewer than two classes have rows on both sides")
+
+
+def _tell_absent(dataset: str, counts: Mapping[str, Mapping[str, int]]) -> None:
+    for side, name in (("training", "train_before"), ("test", "test")):
+        if absent := [value for value, rows in counts[name].items() if not rows]:
+            logger.warning(
+                "%s: the %s side has no row of the class %s", dataset, side, ", ".join(absent)
+            )

@@ -2,35 +2,46 @@
 
 import io
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import (
-    auc,
-    average_precision_score,
-    confusion_matrix,
-    precision_recall_curve,
-    roc_curve,
-)
+from numpy.typing import NDArray
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
-from services.trainer.fit import Evaluation, Importances
+from services.trainer.confusion import confusion_plot
+from services.trainer.evaluation import Evaluation
+from services.trainer.importance import Importances
 
 _DPI = 100
 _BARS = 20
-_CELLS_WRITTEN = 12
+_UPRIGHT_BARS = 8
+_CURVES_NAMED = 6
+"""With more classes, the worst so many are named and the others are thin lines behind them."""
 
 
 def class_distribution(counts: Mapping[str, int], title: str) -> bytes:
-    """Rows by class, with their shares."""
-    figure, axes = _figure(5.0, 3.5)
+    """Rows by class, with their shares; many classes lie below one another, the largest on top."""
     total = sum(counts.values()) or 1
-    bars = axes.bar(range(len(counts)), list(counts.values()), color="tab:blue")
-    axes.set_xticks(range(len(counts)), list(counts), rotation=90 if len(counts) > 8 else 0)
-    if len(counts) <= _CELLS_WRITTEN:
+    if len(counts) <= _UPRIGHT_BARS:
+        figure, axes = _figure(5.0, 3.5)
+        bars = axes.bar(range(len(counts)), list(counts.values()), color="tab:blue")
+        axes.set_xticks(range(len(counts)), list(counts))
         axes.bar_label(bars, [f"{rows:,}\n{rows / total:.1%}" for rows in counts.values()])
         axes.margins(y=0.2)
-    axes.set(title=title, xlabel="class", ylabel="rows")
+        axes.set(title=title, xlabel="class", ylabel="rows")
+        return _png(figure)
+    ordered = dict(sorted(counts.items(), key=lambda item: -item[1]))
+    labels = 0.5 + 0.08 * max(map(len, ordered))
+    figure, axes = _figure(6.0 + labels, 1.2 + 0.22 * len(ordered), label_inches=labels)
+    bars = axes.barh(range(len(ordered)), list(ordered.values()), color="tab:blue")
+    axes.set_yticks(range(len(ordered)), list(ordered), fontsize=8)
+    marks = [f"{rows:,}  {rows / total:.1%}" for rows in ordered.values()]
+    axes.bar_label(bars, marks, padding=3, fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.2, y=0.01)
+    axes.set(title=f"{title}: {total:,} rows", xlabel="rows", ylabel="class")
     return _png(figure)
 
 
@@ -39,67 +50,67 @@ def model_plots(evaluation: Evaluation, importances: Importances) -> dict[str, b
     return {
         "roc_curve.png": _roc(evaluation),
         "precision_recall_curve.png": _precision_recall(evaluation),
-        "confusion_matrix.png": _confusion(evaluation),
+        "confusion_matrix.png": _png(confusion_plot(evaluation)),
         "feature_importances.png": _importances(importances),
     }
 
 
-def _curves(evaluation: Evaluation) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Of each class against the rest: its name, where it is true, its probability."""
-    indices = [1] if len(evaluation.classes) == 2 else range(len(evaluation.classes))
-    return [
+_Curve = tuple[str, NDArray[np.bool_], NDArray[np.float64]]
+_Drawn = tuple[float, str, NDArray[Any], NDArray[Any]]
+
+
+def _curves(evaluation: Evaluation) -> list[_Curve]:
+    """Of each class against the rest: its name, where it is true, its probability. A class that
+    no test row has, or that all have, has no curve.
+    """
+    places = [1] if len(evaluation.classes) == 2 else range(len(evaluation.classes))
+    found = [
         (
-            str(evaluation.classes[index]),
-            evaluation.truth == evaluation.classes[index],
-            evaluation.probabilities[:, index],
+            str(evaluation.classes[place]),
+            evaluation.truth == evaluation.classes[place],
+            evaluation.probabilities[:, place],
         )
-        for index in indices
+        for place in places
     ]
+    return [curve for curve in found if curve[1].any() and not curve[1].all()]
 
 
 def _roc(evaluation: Evaluation) -> bytes:
-    figure, axes = _figure(5.0, 4.5)
+    drawn: list[_Drawn] = []
     for name, truth, probability in _curves(evaluation):
         false_rate, true_rate, _ = roc_curve(truth, probability)
-        axes.plot(false_rate, true_rate, label=f"{name}: AUC {auc(false_rate, true_rate):.3f}")
+        drawn.append((float(auc(false_rate, true_rate)), name, false_rate, true_rate))
+    figure, axes = _figure(5.0, 4.5)
     axes.plot([0, 1], [0, 1], linestyle=":", color="grey")
+    _draw(axes, drawn, "AUC")
     axes.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
-    _legend(axes)
     return _png(figure)
 
 
 def _precision_recall(evaluation: Evaluation) -> bytes:
-    figure, axes = _figure(5.0, 4.5)
+    drawn: list[_Drawn] = []
     for name, truth, probability in _curves(evaluation):
         precision, recall, _ = precision_recall_curve(truth, probability)
-        mean = average_precision_score(truth, probability)
-        axes.plot(recall, precision, label=f"{name}: average precision {mean:.3f}")
+        drawn.append((average_precision_score(truth, probability), name, recall, precision))
+    figure, axes = _figure(5.0, 4.5)
+    _draw(axes, drawn, "average precision")
     axes.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.05))
-    _legend(axes)
     return _png(figure)
 
 
-def _confusion(evaluation: Evaluation) -> bytes:
-    cells = confusion_matrix(evaluation.truth, evaluation.predicted, labels=evaluation.classes)
-    size = len(evaluation.classes)
-    figure, axes = _figure(max(4.0, 0.4 * size), max(3.5, 0.35 * size))
-    figure.colorbar(axes.imshow(cells, cmap="Blues"), ax=axes)
-    names = [str(name) for name in evaluation.classes]
-    axes.set_xticks(range(size), names, rotation=90 if size > 5 else 0)
-    axes.set_yticks(range(size), names)
-    if size <= _CELLS_WRITTEN:
-        for (row, column), rows in np.ndenumerate(cells):
-            is_dark = rows > cells.max() / 2
-            axes.text(
-                column,
-                row,
-                f"{rows:,}",
-                ha="center",
-                va="center",
-                color="white" if is_dark else "black",
-            )
-    axes.set(title="Confusion matrix", xlabel="predicted", ylabel="true")
-    return _png(figure)
+def _draw(axes: Axes, curves: list[_Drawn], measure: str) -> None:
+    """The curves with their measure. Of many, only the worst are told apart."""
+    curves = sorted(curves, key=lambda curve: curve[0])
+    is_many = len(curves) > _CURVES_NAMED
+    named = curves[:_CURVES_NAMED] if is_many else sorted(curves, key=lambda curve: curve[1])
+    for _, _, across, up in curves[len(named) :]:
+        axes.plot(across, up, color="lightgrey", linewidth=0.7)
+    for value, name, across, up in named:
+        axes.plot(across, up, label=f"{name}: {measure} {value:.3f}")
+    if curves:
+        mean = sum(curve[0] for curve in curves) / len(curves)
+        title = f"worst of {len(curves)} classes, mean {mean:.3f}" if is_many else None
+        axes.legend(title=title, fontsize=8, title_fontsize=8)
 
 
 def _importances(importances: Importances) -> bytes:
@@ -117,15 +128,10 @@ def _figure(width: float, height: float, *, label_inches: float = 0.8) -> tuple[
     figure = Figure(figsize=(width, height), dpi=_DPI)
     left = label_inches / width
     bottom = 0.6 / height
-    return figure, figure.add_axes((left, bottom, 0.96 - left, 0.92 - bottom))
-
-
-def _legend(axes: Axes) -> None:
-    if len(axes.lines) <= _CELLS_WRITTEN:
-        axes.legend()
+    return figure, figure.add_axes((left, bottom, 0.96 - left, 1 - bottom - 0.4 / height))
 
 
 def _png(figure: Figure) -> bytes:
     sink = io.BytesIO()
-    figure.savefig(sink, format="png", metadata={"Software": None})
+    figure.savefig(sink, format="png", dpi=_DPI, metadata={"Software": None})
     return sink.getvalue()

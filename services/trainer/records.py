@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, text
@@ -9,7 +11,58 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.trainer.promotion import Decision
 from shared.contracts.manifest import DatasetManifest
-from shared.database.tables import loads, promotions, training_datasets
+from shared.database.tables import loads, promotions, snapshots, training_datasets
+
+_EARLIER_SLICES = """
+    SELECT count(*)
+    FROM headrace.slices AS s
+    JOIN headrace.loads AS l USING (load_id)
+    WHERE s.dataset = :dataset AND s.slice_key <> :slice_key
+        AND CASE
+            WHEN CAST(:percentage AS double precision) IS NULL THEN s.as_of < :as_of
+            ELSE l.percentage < :percentage
+        END
+"""
+
+
+@dataclass(frozen=True)
+class SliceStanding:
+    """Where a slice stands among those of its dataset."""
+
+    week: int
+    """How many published slices come before it, so 0 for the first: by the share they reach where
+    slices are increments, by their `as_of` otherwise."""
+    percentage: float | None
+    """The share of the source that is reached with it; None where slices are no increments."""
+
+
+def slice_standing(
+    connection: Connection, dataset: str, slice_key: str, load_id: str, as_of: date
+) -> SliceStanding:
+    """Where the slice of a load stands now; a slice that comes late moves those after it."""
+    percentage = connection.execute(
+        select(loads.c.percentage).where(loads.c.load_id == load_id)
+    ).scalar()
+    week = connection.execute(
+        text(_EARLIER_SLICES),
+        {"dataset": dataset, "slice_key": slice_key, "as_of": as_of, "percentage": percentage},
+    ).scalar_one()
+    return SliceStanding(week, percentage)
+
+
+def newest_snapshot(connection: Connection, dataset: str, until: date | None) -> RowMapping | None:
+    """The dataset's snapshot of the latest date, at or before `until` if given, and of several of
+    that date the one last known.
+    """
+    query = (
+        select(snapshots)
+        .where(snapshots.c.dataset == dataset)
+        .order_by(snapshots.c.as_of.desc(), snapshots.c.known_at.desc())
+        .limit(1)
+    )
+    if until is not None:
+        query = query.where(snapshots.c.as_of <= until)
+    return connection.execute(query).mappings().first()
 
 
 def keep_dataset(
@@ -67,14 +120,43 @@ def latest_promotion(connection: Connection, model: str, version: str) -> RowMap
     return connection.execute(query).mappings().first()
 
 
+def kept_digest(connection: Connection, model: str, version: str) -> str | None:
+    """The SHA-256 of the version's file as it was first recorded; None where it never was."""
+    query = (
+        select(promotions.c.model_sha256)
+        .where(
+            promotions.c.model_name == model,
+            promotions.c.model_version == version,
+            promotions.c.model_sha256.is_not(None),
+        )
+        .order_by(promotions.c.decided_at)
+        .limit(1)
+    )
+    return connection.execute(query).scalar()
+
+
 @contextmanager
 def registry_lock(engine: Engine, model: str) -> Iterator[Connection]:
     """Hold the registered model for oneself: of two who register, decide or move an alias, the
     second waits. Gives the connection that holds the lock, whose transaction ends with the block.
     """
     with engine.begin() as connection:
-        connection.execute(
-            text("SELECT pg_advisory_xact_lock(hashtextextended('headrace.model/' || :model, 0))"),
-            {"model": model},
-        )
+        _lock(connection, f"headrace.model/{model}")
         yield connection
+
+
+@contextmanager
+def building_lock(engine: Engine, dataset: str) -> Iterator[Connection]:
+    """Hold the making of a dataset on demand for oneself: of two who ask, the second waits.
+
+    Gives the connection that holds the lock, whose transaction ends with the block.
+    """
+    with engine.begin() as connection:
+        _lock(connection, f"headrace.dataset/{dataset}")
+        yield connection
+
+
+def _lock(connection: Connection, name: str) -> None:
+    connection.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name}
+    )

@@ -2,26 +2,34 @@
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
 import pyarrow as pa
 from pydantic import ValidationError
+from sqlalchemy import Connection
 
-from services.trainer.dataset import class_text
-from services.trainer.fit import evaluate
+from services.trainer.evaluation import evaluate
 from services.trainer.frame import model_inputs, model_target
 from services.trainer.promotion import Candidate, Champion, Decision, decide
 from services.trainer.registry import RecordedRun, Registry, Tracking
 from services.trainer.runs import (
     CHALLENGER,
     CHAMPION,
+    DECIDED_AT_TAG,
+    DECISION_TAG,
+    REASON_TAG,
     SPLIT_TAG,
     TARGET_TAG,
     WITHDRAWN_TAG,
     RegisteredVersion,
 )
+from services.trainer.serving import load_version
 from services.trainer.stored_model import UnreadableModel
 from shared.contracts.manifest import DatasetManifest
 from shared.contracts.training_spec import Split, Training
+
+_CLASSES_IN_COMMON = 2
+"""That a champion must know of those tested on, to be compared at all."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class Ruling:
 
 
 def rule(
+    connection: Connection,
     tracking: Tracking,
     registry: Registry,
     training: Training,
@@ -54,7 +63,7 @@ def rule(
     """Decide about `version`, keep the decision with the run, and return it.
 
     A run that has one keeps it, unless the champion has changed since by another hand.
-    Call under the model's lock.
+    Call under the model's lock, which `connection` holds.
     """
     present = registry.holder(training.model.name, CHAMPION)
     if run.decision is not None:
@@ -69,7 +78,7 @@ def rule(
     if present is not None and present.version == version.version:
         champion = Champion(present.version, present.as_of, score)
     elif present is not None:
-        champion = _measured(registry, training, manifest, test, present)
+        champion = _measured(connection, registry, training, manifest, test, present)
     candidate = Candidate(
         version.version, manifest.as_of, score, bool(version.tags.get(WITHDRAWN_TAG))
     )
@@ -86,12 +95,23 @@ def rule(
     return ruling
 
 
-def carry_out(registry: Registry, model: str, ruling: Ruling) -> str | None:
-    """Set the aliases as `ruling` says and give the one that its version has then.
+def decision_tags(decision: Decision, reason: str, now: datetime) -> dict[str, str]:
+    """The newest decision about a version, as the version's tags tell it."""
+    return {
+        DECISION_TAG: decision.value,
+        REASON_TAG: reason,
+        DECIDED_AT_TAG: now.isoformat(),
+    }
+
+
+def carry_out(registry: Registry, model: str, ruling: Ruling, now: datetime) -> str | None:
+    """Set tags and aliases as `ruling` says and give the alias that its version has then.
 
     The challenger is the newest version that isn't champion and never was. Doing it again changes
     nothing.
     """
+    tags = decision_tags(Decision(ruling.decision), ruling.reason, now)
+    registry.annotate(model, ruling.version, tags)
     challenger = registry.holder(model, CHALLENGER)
     if ruling.promoted:
         registry.assign(model, CHAMPION, ruling.version)
@@ -107,6 +127,7 @@ def carry_out(registry: Registry, model: str, ruling: Ruling) -> str | None:
 
 
 def _measured(
+    connection: Connection,
     registry: Registry,
     training: Training,
     manifest: DatasetManifest,
@@ -123,17 +144,20 @@ def _measured(
     if not _kept_apart(version, manifest):
         return not_comparable("it may have been trained on some of them, for the split has changed")
     try:
-        model = registry.load(version)
+        model = load_version(connection, registry, version)
     except UnreadableModel as error:
         return not_comparable(str(error))
     try:
         inputs = model_inputs(test, manifest.features)
         if absent := sorted(set(model.feature_names_in_) - set(inputs.columns)):
             return not_comparable(f"it needs {', '.join(absent)}")
-        if tuple(map(class_text, model.classes_.tolist())) != manifest.classes:
+        target = model_target(test[manifest.target])
+        # A class that is new since, or that no row has any more, counts as it would in use; but
+        # one who knows none of the classes, or only one, was asked something else.
+        if len(set(model.classes_.tolist()) & set(target.tolist())) < _CLASSES_IN_COMMON:
             return not_comparable("it knows other classes")
         inputs = inputs[list(model.feature_names_in_)]
-        found = evaluate(model, inputs, model_target(test[manifest.target]))
+        found = evaluate(model, inputs, target)
     except (ValueError, TypeError) as error:
         return not_comparable(str(error))
     return Champion(version.version, version.as_of, found.metrics[training.metric.value])

@@ -3,18 +3,46 @@
 import hashlib
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sqlalchemy import RowMapping
 
 from shared.arrow_types import ARROW_TYPES
+from shared.contracts.events import Snapshotted
 from shared.contracts.manifest import FilePart, SnapshotManifest
 from shared.contracts.table_spec import ColumnType
 from shared.errors import InconsistentState
 from shared.object_store import ObjectStore, ObjectUri
 
 _CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class FrozenSnapshot:
+    """A snapshot by its ids, and where its manifest lies."""
+
+    dataset: str
+    slice_key: str
+    load_id: str
+    snapshot_id: str
+    as_of: date
+    manifest_uri: str
+    manifest_sha256: str
+
+    @classmethod
+    def of_event(cls, payload: Snapshotted) -> Self:
+        """The snapshot that `payload` announces."""
+        return cls(**{name: getattr(payload, name) for name in cls.__dataclass_fields__})
+
+    @classmethod
+    def of_row(cls, row: RowMapping) -> Self:
+        """The snapshot of a row of `headrace.snapshots`."""
+        return cls(**{name: row[name] for name in cls.__dataclass_fields__})
 
 
 def read_manifest(store: ObjectStore, uri: str, sha256: str) -> SnapshotManifest:

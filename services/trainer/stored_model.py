@@ -17,6 +17,9 @@ TRUSTED_TYPES = (
     "sklearn._loss.loss.HalfMultinomialLoss",
     "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "services.trainer.cleaning.CleanedText",
+    "services.trainer.ngrams.NgramCounts",
+    "services.trainer.ngrams.single_precision",
 )
 """What a stored model may hold beside skops' own list. A champion with anything else isn't read."""
 MODEL_FILE = "model.skops"

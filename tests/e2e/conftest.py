@@ -76,7 +76,8 @@ def copy_spec(name: str, directory: Path, *, as_name: str | None = None) -> None
         if (folder / f"{name}.yaml").is_file():
             said = (folder / f"{name}.yaml").read_text()
             said = said.replace(f"dataset: {name}\n", f"dataset: {as_name}\n")
-            said = said.replace(f"name: {name}_churn", f"name: {as_name}_churn")
+            for model in ("churn", "classifier"):
+                said = said.replace(f"name: {name}_{model}", f"name: {as_name}_{model}")
             (directory / f"{as_name}.yaml").write_text(said)
 
 
@@ -86,7 +87,7 @@ def headrace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headrace]:
     root = tmp_path_factory.mktemp("stack")
     specs = root / "specs"
     specs.mkdir()
-    for name in ("streamflow", "bakery"):
+    for name in ("streamflow", "rakuten", "bakery"):
         copy_spec(name, specs)
     for name in ("calm", "stormy"):
         copy_spec("streamflow", specs, as_name=name)

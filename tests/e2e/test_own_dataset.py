@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from infra.embedded.services import SERVICES
 from shared.object_store import ObjectStore, ObjectUri
 from tests.e2e.conftest import Headrace
 from tests.waiting import wait_until
@@ -118,7 +119,7 @@ def test_a_request_that_can_not_work_is_refused_at_once(
     assert said in answer.text
 
 
-@pytest.mark.parametrize("service", ["ingestor", "validator", "snapshotter", "trainer"])
+@pytest.mark.parametrize("service", [spec.name for spec in SERVICES])
 def test_every_service_answers_for_itself(headrace: Headrace, service: str) -> None:
     (found,) = [each for each in headrace.stack.status() if each.name == service]
     with httpx.Client(base_url=found.address, timeout=20) as client:

@@ -320,11 +320,13 @@ def test_a_person_can_promote_a_version_and_one_command_takes_it_back(
     other = next(row["model_version"] for row in before if row["model_version"] != champion)
 
     assert f"version {other} is the champion" in headrace.run(
-        "promote", "streamflow_churn", other, "--reason", "a trial"
+        "models", "promote", "streamflow_churn", other, "--reason", "a trial"
     )
-    assert f"version {champion} is the champion" in headrace.run("rollback", "streamflow_churn")
+    assert f"version {champion} is the champion" in headrace.run(
+        "models", "rollback", "streamflow_churn"
+    )
 
     decisions = [row["decision"] for row in headrace.json("models", "streamflow")]
     assert decisions[len(before) :] == ["promoted_by_hand", "rolled_back"]
-    refused = headrace.run("promote", "streamflow_churn", "99", code=1)
+    refused = headrace.run("models", "promote", "streamflow_churn", "99", code=1)
     assert "no version 99" in refused

@@ -4,7 +4,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
@@ -84,6 +84,9 @@ class Tracking:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(content)
                 self._client.log_artifacts(run_id, folder)
+            for path, file in run.files.items():
+                # Sent from the file as it is read, however large it is.
+                self._client.log_artifact(run_id, str(file), str(PurePosixPath(path).parent))
             return RecordedRun(run_id, experiment_id, known.data.tags.get(DECISION_TAG))
 
     def remember(self, run_id: str, decision: str) -> None:

@@ -1,5 +1,6 @@
 """Registered models: their versions, and who has which alias."""
 
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,12 @@ from services.trainer.registry.connection import (
     unless,
 )
 from services.trainer.registry.tracking import RecordedRun
-from services.trainer.runs import TRAINING_TAG, WITHDRAWN_TAG, RegisteredVersion
+from services.trainer.runs import (
+    MODEL_SHA256_TAG,
+    TRAINING_TAG,
+    WITHDRAWN_TAG,
+    RegisteredVersion,
+)
 from services.trainer.stored_model import (
     MODEL_FILE,
     TRUSTED_TYPES,
@@ -65,6 +71,7 @@ class Registry:
     ) -> RegisteredVersion:
         """Store `pipeline` with its signature and an example of its inputs, as the newest version.
 
+        The version's tags are `tags` and the SHA-256 of the stored model file.
         Not to be called where `find` finds one: it would make a second.
         """
         with server_errors():
@@ -79,6 +86,7 @@ class Registry:
             with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
                 path = Path(folder) / "model"
                 _save(pipeline, path, inputs, model_id=logged.model_id, run_id=run.run_id)
+                sha256 = _sha256(path / MODEL_FILE)
                 self._client.log_model_artifacts(logged.model_id, str(path))
             self._client.finalize_logged_model(logged.model_id, "READY")
             self._client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, 0)])
@@ -89,7 +97,7 @@ class Registry:
                     model,
                     source=f"models:/{logged.model_id}",
                     run_id=run.run_id,
-                    tags=dict(tags),
+                    tags={**tags, MODEL_SHA256_TAG: sha256},
                     model_id=logged.model_id,
                     await_creation_for=0,
                 )
@@ -126,11 +134,23 @@ class Registry:
             else:
                 self._client.set_model_version_tag(model, version, WITHDRAWN_TAG, reason)
 
-    def load(self, version: RegisteredVersion) -> Pipeline:
-        """The fitted pipeline of a version.
+    def annotate(self, model: str, version: str, tags: Mapping[str, str]) -> None:
+        """Set `tags` of the version, over what they were."""
+        with server_errors():
+            for name, value in tags.items():
+                self._client.set_model_version_tag(model, version, name, value)
 
-        Reads Headrace's own format only, in which a file can't run code. Raises `UnreadableModel`.
+    def load(self, version: RegisteredVersion, *, sha256: str | None) -> Pipeline:
+        """The fitted pipeline of a version whose stored file has the digest `sha256`.
+
+        Reads Headrace's own format only, in which a file can't run code. Raises `UnreadableModel`,
+        also where the file has another digest or none is known.
         """
+        if sha256 is None:
+            raise UnreadableModel(
+                "no digest of its file is known, so nobody can tell whether it is the one that was "
+                "registered"
+            )
         prefix, _, model_id = version.source.partition("models:/")
         if prefix or not model_id.startswith("m-"):
             raise UnreadableModel("it was not registered by Headrace")
@@ -154,6 +174,11 @@ class Registry:
             except MlflowException as error:
                 # It is there, and mlflow doesn't let through why it couldn't be had.
                 raise ServerUnavailable("MLflow", error) from error
+            if (found := _sha256(Path(path))) != sha256:
+                raise UnreadableModel(
+                    f"its stored file has the SHA-256 {found}, the one that was registered had "
+                    f"{sha256}: it was changed or damaged since"
+                )
             return read_model(Path(path))
 
 
@@ -174,6 +199,11 @@ def _save(
         # Given, because finding them out takes seconds.
         pip_requirements=requirements(),
     )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _version(found: ModelVersion) -> RegisteredVersion:

@@ -11,13 +11,16 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
+import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import Engine, func, select
+from pydantic import SecretStr
+from sqlalchemy import Engine, func, insert, select
+from typer.testing import CliRunner, Result
 
+from cli.main import app
 from infra.embedded.mlflow_server import MlflowServer
 from infra.embedded.ports import claim
 from infra.embedded.process import find, launch
-from services.trainer.dataset import parquet_bytes
 from services.trainer.handlers import Trainer
 from services.trainer.registry import Registry, Tracking
 from shared.arrow_types import arrow_schema
@@ -26,9 +29,10 @@ from shared.contracts.envelope import Event
 from shared.contracts.events import DatasetReady, ModelPublished, Payload, Snapshotted
 from shared.contracts.manifest import FilePart, SchemaField, SnapshotManifest, TableManifest
 from shared.contracts.spec_file import find_spec
-from shared.database.tables import outbox
+from shared.database.tables import loads, outbox, slices, snapshots
 from shared.messaging.unit_of_work import AlreadyDone, UnitOfWork
 from shared.object_store import Bucket, ObjectStore, ObjectUri
+from shared.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.waiting import wait_until
 
@@ -99,7 +103,9 @@ class Bench:
             rows, half = tables[name], tables[name].num_rows // 2
             parts = []
             for number, part in enumerate((rows.slice(0, half), rows.slice(half))):
-                data = parquet_bytes(part)
+                sink = pa.BufferOutputStream()
+                pq.write_table(part, sink)
+                data = sink.getvalue().to_pybytes()
                 uri = self.store.uri(Bucket.SNAPSHOTS, f"{folder}/{name}/part-{number}.parquet")
                 self.store.put_bytes(uri, data, content_type="application/vnd.apache.parquet")
                 parts.append(
@@ -140,6 +146,43 @@ class Bench:
             manifest_sha256=hashlib.sha256(manifest.to_bytes()).hexdigest(),
             changes={},
         )
+
+    def publish(self, payload: Snapshotted, percentage: float | None = None) -> Snapshotted:
+        """Record the load, the slice and the snapshot, as the stages before would have."""
+        landing = self.store.uri(Bucket.LANDING, f"{payload.dataset}/{payload.slice_key}/abc")
+        self.store.put_bytes(landing.child("users.csv"), b"as it came", content_type="text/csv")
+        shared = {"dataset": payload.dataset, "slice_key": payload.slice_key}
+        dated = {**shared, "as_of": payload.as_of, "load_id": payload.load_id}
+        with self.engine.begin() as connection:
+            connection.execute(
+                insert(loads).values(
+                    **dated,
+                    revision=1,
+                    status="published",
+                    source_uri="/drops",
+                    requested_by="test",
+                    landing_uri=str(landing),
+                    content_sha256="abc",
+                    percentage=percentage,
+                    requested_at=self.now(),
+                )
+            )
+            connection.execute(
+                insert(slices).values(
+                    **dated, revision=1, content_sha256="abc", published_at=self.now()
+                )
+            )
+            connection.execute(
+                insert(snapshots).values(
+                    **dated,
+                    snapshot_id=payload.snapshot_id,
+                    known_at=payload.known_at,
+                    manifest_uri=payload.manifest_uri,
+                    manifest_sha256=payload.manifest_sha256,
+                    tables={},
+                )
+            )
+        return payload
 
     def event(self, payload: Payload) -> Event[Any]:
         return Event(payload, source="test", time=self.now())
@@ -186,21 +229,49 @@ class Bench:
 
 
 @pytest.fixture
-def bench(
+def bench_of(
     engine: Engine,
     store: ObjectStore,
     mlflow_uri: str,
     tmp_path: Path,
     clock: Callable[[], datetime],
-) -> Bench:
+) -> Callable[[str], Bench]:
+    """Makes a bench for a copy of one of the shipped specs."""
+
+    def make(original: str) -> Bench:
+        name = f"copy_{uuid4().hex[:8]}"
+        declared = json.loads(find_spec(REPOSITORY / "datasets", original).model_dump_json())
+        declared["dataset"] = name
+        declared["training"]["model"]["name"] = f"{name}_model"
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(declared))
+        trainer = Trainer(tmp_path, store, Tracking(mlflow_uri), Registry(mlflow_uri), "abc123")
+        return Bench(trainer, engine, store, find_spec(tmp_path, name), tmp_path, clock)
+
+    return make
+
+
+@pytest.fixture
+def bench(bench_of: Callable[[str], Bench]) -> Bench:
     """A bench for a copy of the Streamflow spec."""
-    name = f"flow_{uuid4().hex[:8]}"
-    declared = json.loads(find_spec(REPOSITORY / "datasets", "streamflow").model_dump_json())
-    declared["dataset"] = name
-    declared["training"]["model"]["name"] = f"{name}_churn"
-    (tmp_path / f"{name}.yaml").write_text(json.dumps(declared))
-    trainer = Trainer(tmp_path, store, Tracking(mlflow_uri), Registry(mlflow_uri))
-    return Bench(trainer, engine, store, find_spec(tmp_path, name), tmp_path, clock)
+    return bench_of("streamflow")
+
+
+@pytest.fixture
+def headrace(
+    settings: Settings, mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    """The command, on a bench's servers: `headrace("models", "list")`."""
+    for name, value in settings.model_dump(exclude_none=True).items():
+        secret = value.get_secret_value() if isinstance(value, SecretStr) else value
+        monkeypatch.setenv(name.upper(), str(secret))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    monkeypatch.setenv("DATASETS_DIR", str(tmp_path))
+
+    def run(*arguments: object) -> Result:
+        root = tmp_path / "no-stack"
+        return CliRunner().invoke(app, [*map(str, arguments), "--root", str(root)])
+
+    return run
 
 
 @pytest.fixture(scope="session")

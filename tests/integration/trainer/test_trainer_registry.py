@@ -292,8 +292,6 @@ def test_a_run_shows_its_data_by_address_and_digest_and_its_pictures(bench, clie
         assert ready.train_uri in train.source
         assert manifest.train.sha256.startswith(train.digest)
         assert run.data.tags["headrace.load_id"] == ready.load_id
-    assert built.data.params["imbalance_ratio"]
-    assert built.data.params["balance_strategy"] == "random_oversample"
     plots = {item.path for item in client.list_artifacts(built.info.run_id, "plots")}
     assert plots == {f"plots/class_distribution_{name}.png" for name in ("before", "after", "test")}
     assert {item.path for item in client.list_artifacts(trained.info.run_id)} >= {

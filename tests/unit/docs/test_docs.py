@@ -11,8 +11,9 @@ from pydantic_core import PydanticUndefined
 
 from services.ingestor.quarantine import Code
 from services.trainer.models import unknown_parameters
+from services.validator.changes import NULL_SHARE_CHANGE, ROW_CHANGE, VALUE_SHARE_CHANGE
+from services.validator.images import IMAGE_SHARE, IMAGE_SHARE_CHANGE
 from services.validator.integrity import FOREIGN_KEY
-from services.validator.profiles import NULL_SHARE_CHANGE, ROW_CHANGE
 from services.validator.spec_check import expectation_faults
 from shared.contracts import dataset_spec, schedule_spec, table_spec, training_spec
 from shared.contracts.increment import Increment
@@ -194,7 +195,14 @@ def test_every_metric_is_described():
         [bucket.value for bucket in Bucket],
         [table.name for table in metadata.tables.values()],
         [status.value for status in LoadStatus],
-        [FOREIGN_KEY, ROW_CHANGE, NULL_SHARE_CHANGE],
+        [
+            FOREIGN_KEY,
+            ROW_CHANGE,
+            NULL_SHARE_CHANGE,
+            VALUE_SHARE_CHANGE,
+            IMAGE_SHARE,
+            IMAGE_SHARE_CHANGE,
+        ],
     ],
     ids=["topics", "buckets", "tables", "statuses", "checks"],
 )
@@ -225,5 +233,5 @@ def test_the_diagram_is_well_formed_and_stands_alone():
     assert "<script" not in picture
     assert "http://www.w3.org/2000/svg" in picture
     assert "href" not in picture
-    for name in (*Topic, "ingestor", "validator", "snapshotter", "trainer"):
+    for name in (*Topic, "ingestor", "validator", "snapshotter", "trainer", "notifier"):
         assert f">{name}</text>" in picture

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.trainer.accounts import imbalance_ratio
 from services.trainer.balance import balanced_rows
 from shared.contracts.training_spec import Balance
 
@@ -35,3 +36,9 @@ def test_another_seed_draws_other_rows():
 
 def test_without_a_strategy_the_rows_stay_as_they_are():
     assert balanced_rows(np.array([0, 0, 1]), Balance()).tolist() == [0, 1, 2]
+
+
+def test_the_imbalance_is_that_of_the_classes_that_have_rows():
+    assert imbalance_ratio({"a": 30, "b": 12, "c": 20}) == 2.5
+    assert imbalance_ratio({"a": 30, "b": 0, "c": 20}) == 1.5
+    assert imbalance_ratio({"a": 7, "b": 7}) == 1

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from services.trainer.dataset import NotTrainable, build, describe, parquet_bytes
+from services.trainer.dataset import NotTrainable, build, describe, write_parquet
 from shared.contracts.manifest import DatasetManifest
 from shared.errors import InconsistentState, PermanentError
 
@@ -32,34 +32,42 @@ def club(size: int = 60) -> dict[str, list[dict]]:
     }
 
 
-def made(spec, read):
-    built = build(spec, spec.training, AS_OF, read)
-    return built, *describe(spec, spec.training, AS_OF, built, "s3://datasets/club")
+@pytest.fixture
+def made(spec, tmp_path):
+    """Builds a dataset; gives it, its manifest and its files' contents by URI."""
+
+    def make(read):
+        built = build(spec, spec.training, AS_OF, read)
+        place = "s3://datasets/club"
+        manifest, files = describe(spec, spec.training, AS_OF, built, place, tmp_path)
+        return built, manifest, {uri: path.read_bytes() for uri, path in files.items()}
+
+    return make
 
 
-def test_the_same_rows_in_another_order_give_the_same_bytes(spec, reader):
+def test_the_same_rows_in_another_order_give_the_same_bytes(made, reader):
     tables = club()
     shuffled = {name: rows[::-1][7:] + rows[::-1][:7] for name, rows in tables.items()}
     assert shuffled != tables
-    _, one, files = made(spec, reader(tables))
-    _, other, other_files = made(spec, reader(shuffled))
+    _, one, files = made(reader(tables))
+    _, other, other_files = made(reader(shuffled))
     assert one == other
     assert one.to_bytes() == other.to_bytes()
     assert files == other_files
 
 
-def test_a_changed_value_gives_another_version(spec, reader):
+def test_a_changed_value_gives_another_version(made, reader):
     tables = club()
-    _, before, _ = made(spec, reader(tables))
+    _, before, _ = made(reader(tables))
     tables["habits"][3]["hours"] += 0.5
-    _, after, _ = made(spec, reader(tables))
+    _, after, _ = made(reader(tables))
     assert before.dataset_version != after.dataset_version
 
 
-def test_the_place_of_the_files_is_no_part_of_the_version(spec, reader):
+def test_the_place_of_the_files_is_no_part_of_the_version(spec, reader, tmp_path):
     built = build(spec, spec.training, AS_OF, reader(club()))
-    here, _ = describe(spec, spec.training, AS_OF, built, "s3://here/club")
-    there, _ = describe(spec, spec.training, AS_OF, built, "s3://there/club")
+    here, _ = describe(spec, spec.training, AS_OF, built, "s3://here/club", tmp_path)
+    there, _ = describe(spec, spec.training, AS_OF, built, "s3://there/club", tmp_path)
     assert here.dataset_version == there.dataset_version
 
 
@@ -106,8 +114,8 @@ def test_dates_and_times_become_their_age_in_days(spec, reader):
     assert rows["p000"]["people.seen"] == 0.5
 
 
-def test_every_feature_and_the_target_stand_in_the_files_as_declared(spec, reader):
-    built, manifest, files = made(spec, reader(club()))
+def test_every_feature_and_the_target_stand_in_the_files_as_declared(made, reader):
+    built, manifest, files = made(reader(club()))
     read = pq.read_table(pa.BufferReader(files[manifest.train.uri]))
     assert read.equals(built.train)
     assert read.column_names == [
@@ -119,10 +127,12 @@ def test_every_feature_and_the_target_stand_in_the_files_as_declared(spec, reade
     assert DatasetManifest.from_bytes(manifest.to_bytes(), uri="x") == manifest
 
 
-def test_parquet_bytes_do_not_depend_on_how_a_table_is_chunked():
+def test_a_file_does_not_depend_on_how_its_table_is_chunked(tmp_path):
     whole = pa.table({"a": list(range(100)), "b": ["x"] * 100})
     pieces = pa.concat_tables([whole.slice(0, 33), whole.slice(33)])
-    assert parquet_bytes(whole) == parquet_bytes(pieces)
+    one, other = tmp_path / "one.parquet", tmp_path / "other.parquet"
+    assert write_parquet(whole, one) == write_parquet(pieces, other)
+    assert one.read_bytes() == other.read_bytes()
 
 
 def test_a_side_without_a_class_is_named(spec, reader):
@@ -131,6 +141,27 @@ def test_a_side_without_a_class_is_named(spec, reader):
         row["left"] = row["id"] == "p000"
     with pytest.raises(NotTrainable, match="side has no row of the class true"):
         build(spec, spec.training, AS_OF, reader(tables))
+
+
+def targeting(spec, table, column):
+    target = spec.training.target.model_copy(update={"table": table, "column": column})
+    return spec.training.model_copy(update={"target": target})
+
+
+def test_a_rare_class_on_one_side_only_is_told_and_stops_nothing(spec, reader, caplog):
+    tables = club()
+    tables["people"][0]["town"] = "Atlantis"
+    built = build(spec, targeting(spec, "people", "town"), AS_OF, reader(tables))
+    counts = {side: of_side["Atlantis"] for side, of_side in built.class_counts.items()}
+    assert counts["train_before"] + counts["test"] == 1
+    assert (counts["train"] == 0) == (counts["test"] == 1)
+    assert "side has no row of the class Atlantis" in caplog.text
+    assert set(built.class_counts["train"]) == {"Atlantis", "Bonn", "Ulm"}
+
+
+def test_classes_that_are_all_on_one_side_only_can_not_be_learned(spec, reader):
+    with pytest.raises(NotTrainable, match="fewer than two classes have rows on both sides"):
+        build(spec, targeting(spec, "habits", "visits"), AS_OF, reader(club()))
 
 
 def test_one_class_or_no_row_is_too_little(spec, reader):

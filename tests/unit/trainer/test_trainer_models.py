@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from services.trainer.fit import UnfitModel, evaluate, fit, importances
+from services.trainer.evaluation import evaluate
+from services.trainer.fit import UnfitModel, fit
+from services.trainer.importance import importances
 from services.trainer.models import ESTIMATORS, unknown_parameters
 from services.trainer.plots import class_distribution, model_plots
 from services.trainer.stored_model import TRUSTED_TYPES, UnreadableModel, read_model
@@ -25,6 +27,7 @@ PARAMETERS = {
     "logistic_regression": {"C": 0.5, "max_iter": 500},
     "random_forest": {"n_estimators": 10, "n_jobs": 2},
     "gradient_boosting": {"max_iter": 10},
+    "sgd_logistic": {"alpha": 0.001, "max_iter": 20, "tol": None},
 }
 
 

@@ -1,0 +1,226 @@
+"""What is read of a text, and that it is read the same way when the model is asked."""
+
+import re
+import unicodedata
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import CountVectorizer
+from typer.testing import CliRunner
+
+from cli.main import app
+from services.trainer.cleaning import CleanedText, clean
+from services.trainer.evaluation import evaluate
+from services.trainer.fit import UnfitModel, fit
+from services.trainer.importance import TERMS_KEPT, importances
+from services.trainer.models import DENSE_KINDS, ESTIMATORS, make_pipeline, text_obstacle
+from services.trainer.ngrams import NgramCounts
+from services.trainer.stored_model import TRUSTED_TYPES, read_model
+from shared.contracts.manifest import FeatureField
+from shared.contracts.table_spec import ColumnType
+from shared.contracts.training_spec import ModelChoice, Text
+from shared.errors import InvalidSpec
+from tests.conftest import REPOSITORY
+
+FEATURES = tuple(
+    FeatureField(name=f"t.{name}", table="t", column=name, kind=kind)
+    for name, kind in (
+        ("title", ColumnType.STRING),
+        ("price", ColumnType.NUMBER),
+        ("body", ColumnType.STRING),
+        ("colour", ColumnType.STRING),
+    )
+)
+TEXT = Text(features={"t": ("title", "body")}, character_ngrams=(3, 4), min_rows=1)
+PARAMETERS = {
+    "logistic_regression": {"C": 10.0, "max_iter": 500},
+    "random_forest": {"n_estimators": 20},
+    "sgd_logistic": {"alpha": 0.0001, "max_iter": 30, "tol": None},
+}
+WORDS = {
+    "book": ["roman", "édition", "page", "auteur", "Wörterbuch", "tome"],
+    "pool": ["piscine", "filtre", "pompe", "Wasser", "chlore", "bâche"],
+    "game": ["jeu", "console", "manette", "Spiel", "joueur", "niveau"],
+}
+
+
+@pytest.mark.parametrize(
+    ("raw", "read"),
+    [
+        ("Lot de 3 <b>Piscines</b>", "lot de 3 piscines"),
+        ("ligne une<br/>ligne deux", "ligne une ligne deux"),
+        ("d&eacute;j&agrave; l&#224; &#x26; bien", "deja la & bien"),
+        ("&lt;br /&gt;Été&lt;br /&gt;", "ete"),
+        ("qualit&amp;eacute; sup&amp;eacute;rieure", "qualite superieure"),
+        ("&amp;lt;p&amp;gt;texte&amp;lt;/p&amp;gt;", "texte"),
+        ("<![CDATA[ Le texte ]]>", "le texte"),
+        ("<!-- rien --><!DOCTYPE html><p class='x'>oui</p>", "oui"),
+        ("moins de < 20 et > 10 &lt; 5", "moins de < 20 et > 10 < 5"),
+        ("R&D &copy; 1&nbsp;000\n\t l  x", "r&d © 1 000 l x"),
+        ("Größe STRASSE ŒUVRE cœur ½ ﬁn™", "grosse strasse oeuvre coeur 1⁄2 fintm"),
+        ("e\u0301te\u0301 ＜b＞gras＜/b＞", "ete gras"),
+        ("jeu 🎮 vidéo 日本語", "jeu 🎮 video 日本語"),
+        ("<p>&nbsp;</p>", ""),
+        ("", ""),
+    ],
+)
+def test_a_text_is_read_without_markup_case_and_accents(raw, read):
+    assert clean(raw) == read
+
+
+@given(st.text(alphabet=st.characters() | st.sampled_from("<>&;/abé "), max_size=60))
+def test_what_is_read_has_no_capitals_accents_or_double_blanks(raw):
+    read = clean(raw)
+    assert read == read.casefold() == " ".join(read.split())
+    assert not any(unicodedata.combining(letter) for letter in unicodedata.normalize("NFC", read))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("piece", ["<", "<a", "<!--", "&", "&amp;", "<![CDATA[", "é"])
+def test_a_million_of_a_character_are_read_in_a_moment(piece):
+    clean(piece * (1_000_000 // len(piece)))
+
+
+def test_columns_are_joined_and_what_is_missing_is_empty():
+    rows = pd.DataFrame(
+        {
+            "a": pd.Series(["Un", None, np.nan, "Trois"], dtype="str"),
+            "b": pd.Series(["<i>x</i>", "Deux", None, pd.NA], dtype=object),
+        }
+    )
+    assert CleanedText().fit_transform(rows).tolist() == ["un x", "deux", "", "trois"]
+
+
+texts = st.lists(
+    st.text(alphabet=st.sampled_from("aabbcé_1-! \n日"), max_size=30), min_size=1, max_size=8
+)
+lengths = st.tuples(st.integers(1, 3), st.integers(0, 2)).map(lambda r: (r[0], r[0] + r[1]))
+
+
+@settings(max_examples=200)
+@given(texts, texts, lengths, st.integers(1, 2), st.sampled_from(["word", "character"]))
+def test_ngrams_are_counted_as_scikit_learn_counts_them(learned, asked, lengths, min_rows, unit):
+    analyzer = {"word": "word", "character": "char_wb"}[unit]
+    theirs = CountVectorizer(
+        analyzer=analyzer, ngram_range=lengths, min_df=min_rows, lowercase=False
+    )
+    ours = NgramCounts(unit, lengths, 1_000, min_rows)
+    try:
+        expected = theirs.fit_transform(learned)
+    except ValueError:
+        with pytest.raises(ValueError, match="n-gram"):
+            ours.fit_transform(learned)
+        return
+    counts = ours.fit_transform(learned)
+    assert ours.get_feature_names_out().tolist() == theirs.get_feature_names_out().tolist()
+    assert counts.dtype == np.float32
+    assert (counts.toarray() == expected.toarray()).all()
+    assert (ours.transform(learned).toarray() == expected.toarray()).all()
+    assert (ours.transform(asked).toarray() == theirs.transform(asked).toarray()).all()
+
+
+def test_the_most_frequent_ngrams_are_kept_whatever_the_order_of_rows():
+    rows = ["red red blue", "blue green", "red lime", "pink"]
+    for order in (rows, rows[::-1]):
+        counts = NgramCounts("word", (1, 1), max_features=4).fit(order)
+        assert counts.get_feature_names_out().tolist() == ["blue", "green", "lime", "red"]
+
+
+def shop(size: int = 150) -> tuple[pd.DataFrame, np.ndarray]:
+    random = np.random.default_rng(3)
+    target = np.array(list(WORDS), dtype=object)[np.arange(size) % 3]
+    bodies = [
+        f"<p>{' '.join(random.choice([*WORDS[name], 'pour', 'neuf'], 8))}&nbsp;!</p>"
+        for name in target
+    ]
+    inputs = pd.DataFrame(
+        {
+            "t.title": pd.Series([f"&lt;b&gt;{WORDS[n][0]} N°{i}" for i, n in enumerate(target)]),
+            "t.price": np.where(random.random(size) < 0.2, np.nan, random.random(size)),
+            "t.body": pd.Series([None if i % 4 == 0 else b for i, b in enumerate(bodies)]),
+            "t.colour": pd.Series(random.choice(["rouge", "bleu"], size)),
+        }
+    )
+    return inputs, target
+
+
+@pytest.mark.parametrize("kind", sorted(set(ESTIMATORS) - DENSE_KINDS))
+def test_a_stored_model_answers_raw_text_as_before(kind, tmp_path):
+    inputs, target = shop()
+    choice = ModelChoice(name="m", kind=kind, parameters=PARAMETERS[kind], seed=1)
+    model = fit(choice, FEATURES, inputs, target, text=TEXT)
+    skops.io.dump(model, tmp_path / "model.skops")
+    assert set(skops.io.get_untrusted_types(file=tmp_path / "model.skops")) <= set(TRUSTED_TYPES)
+    again = read_model(tmp_path / "model.skops")
+    asked = pd.DataFrame(
+        {
+            "t.title": ["PISCINE &amp;amp; <br>FILTRE", "console", None],
+            "t.price": [np.nan, 3.0, 0.5],
+            "t.body": [None, "&lt;p&gt;Manette 🎮 jou&eacute;e&lt;/p&gt;", None],
+            "t.colour": ["vert", None, "rouge"],
+        }
+    )
+    assert (again.predict_proba(asked) == model.predict_proba(asked)).all()
+    assert again.predict(asked)[:2].tolist() == ["pool", "game"]
+    assert evaluate(again, inputs, target).metrics == evaluate(model, inputs, target).metrics
+    assert model[:-1].transform(inputs).dtype == np.float32
+
+
+def test_the_same_texts_give_the_same_model_to_the_last_bit():
+    inputs, target = shop()
+    choice = ModelChoice(name="m", kind="sgd_logistic", parameters=PARAMETERS["sgd_logistic"])
+    one, other = (fit(choice, FEATURES, inputs, target, text=TEXT) for _ in range(2))
+    assert (one[-1].coef_ == other[-1].coef_).all()
+    answers = [model.predict_proba(inputs).tobytes() for model in (one, other)]
+    assert answers[0] == answers[1]
+
+
+def test_each_class_has_the_words_that_speak_for_it():
+    inputs, target = shop()
+    choice = ModelChoice(name="m", kind="sgd_logistic", parameters=PARAMETERS["sgd_logistic"])
+    model = fit(choice, FEATURES, inputs, target, text=TEXT)
+    terms = importances(model, inputs, target, seed=0).terms
+    assert set(terms) == set(WORDS)
+    for name, found in terms.items():
+        assert len(found) == TERMS_KEPT
+        assert clean(WORDS[name][0]) in {term for term, _ in found}
+        assert all(one >= other for (_, one), (_, other) in pairwise(found))
+
+
+def test_a_kind_that_takes_no_sparse_matrix_reads_no_text():
+    choice = ModelChoice(name="m", kind="gradient_boosting")
+    assert text_obstacle(choice, None) is None
+    assert "sgd_logistic" in text_obstacle(choice, TEXT)
+    with pytest.raises(InvalidSpec, match="gradient_boosting reads no text"):
+        make_pipeline(choice, FEATURES, TEXT)
+
+
+def test_texts_without_a_word_can_not_be_learned_from():
+    inputs, target = shop()
+    empty = inputs.assign(**{"t.title": "<br>", "t.body": None})
+    choice = ModelChoice(name="m", kind="sgd_logistic")
+    with pytest.raises(UnfitModel, match=re.escape("no word n-gram is in 1 texts or more")):
+        fit(choice, FEATURES, empty, target, text=TEXT)
+
+
+def test_the_check_of_a_spec_says_where_a_kind_can_not_read_its_text(tmp_path):
+    shipped = (REPOSITORY / "datasets" / "rakuten.yaml").read_text()
+    assert "kind: sgd_logistic" in shipped
+    faulty = tmp_path / "rakuten.yaml"
+    faulty.write_text(
+        re.sub(
+            r"kind: sgd_logistic(\n.*)*?\n( +)parameters: .*",
+            r"kind: gradient_boosting\n\2parameters: {}",
+            shipped,
+        )
+    )
+    done = CliRunner().invoke(app, ["check", str(faulty)])
+    assert done.exit_code == 1
+    line = next(n for n, t in enumerate(faulty.read_text().splitlines(), 1) if "boosting" in t)
+    assert "gradient_boosting reads no text" in done.output
+    assert f"{line}" in done.output

@@ -1,0 +1,137 @@
+"""A row that stands ten times and a row of weight ten give the same model."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse import vstack
+from sklearn.base import clone
+from sklearn.metrics import f1_score
+
+from services.trainer.fit import fit
+from services.trainer.models import ESTIMATORS
+from services.trainer.weights import WEIGHTED_KINDS, distinct_rows, sample_weights
+from shared.contracts.manifest import FeatureField
+from shared.contracts.table_spec import ColumnType
+from shared.contracts.training_spec import ModelChoice, Text
+
+SIZE = 600
+FIELDS = {
+    name: FeatureField(name=f"t.{name}", table="t", column=name, kind=kind)
+    for name, kind in (
+        ("body", ColumnType.STRING),
+        ("size", ColumnType.NUMBER),
+        ("town", ColumnType.STRING),
+    )
+}
+TEXT = Text(features={"t": ("body",)}, character_ngrams=(3, 3))
+# As near to the optimum as the solver gets, so that two ways to it can be compared.
+PARAMETERS = {
+    "logistic_regression": {"C": 1.0, "tol": 1e-7, "max_iter": 5_000},
+    "sgd_logistic": {"alpha": 0.001, "max_iter": 400, "tol": None},
+}
+
+
+def data() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Rows of three classes that overlap, of which one is rare and stands often."""
+    random = np.random.default_rng(8)
+    target = random.choice(3, SIZE, p=[0.6, 0.3, 0.1])
+    words = np.array([f"mot{number:02d}" for number in range(40)])
+    shares = random.dirichlet(np.full(40, 0.5), 3) * 0.6 + 0.05
+    bodies = [" ".join(random.choice(words, 12, p=shares[c] / shares[c].sum())) for c in target]
+    inputs = pd.DataFrame(
+        {
+            "t.body": pd.Series(bodies, dtype="str"),
+            "t.size": np.where(
+                random.random(SIZE) < 0.1, np.nan, target + random.normal(size=SIZE)
+            ),
+            "t.town": pd.Series(random.choice(["Ulm", "Bonn"], SIZE), dtype="str"),
+        }
+    )
+    copies = np.array([1, 2, 6])[target] + random.integers(0, 2, SIZE)
+    return inputs, target, copies
+
+
+def both_ways(kind: str) -> tuple:
+    """The same estimator on the same matrix: weighted rows, and rows as often as they stand."""
+    inputs, target, copies = data()
+    choice = ModelChoice(name="m", kind=kind, parameters=PARAMETERS[kind], seed=4)
+    weighted = fit(choice, list(FIELDS.values()), inputs, target, text=TEXT, copies=copies)
+    prepared = weighted[:-1].transform(inputs)
+    rows = np.repeat(np.arange(SIZE), copies)
+    repeated = clone(weighted[-1]).fit(prepared[rows], target[rows])
+    return weighted[-1], repeated, prepared, target
+
+
+def test_logistic_regression_finds_the_same_coefficients_either_way():
+    weighted, repeated, prepared, _ = both_ways("logistic_regression")
+    assert np.abs(weighted.coef_ - repeated.coef_).max() < 2e-3 * np.abs(repeated.coef_).max()
+    difference = weighted.predict_proba(prepared) - repeated.predict_proba(prepared)
+    assert np.abs(difference).max() < 1e-3
+    assert (weighted.predict(prepared) == repeated.predict(prepared)).all()
+
+
+def test_stochastic_descent_comes_to_the_same_decisions_either_way():
+    weighted, repeated, prepared, target = both_ways("sgd_logistic")
+    one, other = weighted.decision_function(prepared), repeated.decision_function(prepared)
+    assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.999
+    assert np.abs(one - other).mean() < 0.03 * np.abs(other).mean()
+    answers = weighted.predict(prepared), repeated.predict(prepared)
+    assert (answers[0] == answers[1]).mean() > 0.985
+    scores = [f1_score(target, answer, average="weighted") for answer in answers]
+    assert abs(scores[0] - scores[1]) < 0.01
+
+
+def test_a_class_that_stands_more_often_is_thought_more_likely():
+    inputs, target, copies = data()
+    for kind in sorted(WEIGHTED_KINDS):
+        choice = ModelChoice(name="m", kind=kind, parameters=PARAMETERS[kind], seed=4)
+        fields = list(FIELDS.values())
+        weighted = fit(choice, fields, inputs, target, text=TEXT, copies=copies)
+        plain = fit(choice, fields, inputs, target, text=TEXT)
+        rare, was_rare = (model.predict_proba(inputs)[:, 2].mean() for model in (weighted, plain))
+        assert rare > 1.25 * was_rare
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_numbers_and_categories_are_learned_from_the_rows_as_often_as_they_stand(kind):
+    inputs, target, copies = data()
+    inputs, fields = inputs[["t.size", "t.town"]], [FIELDS["size"], FIELDS["town"]]
+    given = PARAMETERS.get(kind, {"max_iter": 5} if "boosting" in kind else {"n_estimators": 5})
+    choice = ModelChoice(name="m", kind=kind, parameters=given, seed=4)
+    once = fit(choice, fields, inputs, target, copies=copies)
+    rows = np.repeat(np.arange(SIZE), copies)
+    often = fit(choice, fields, inputs.iloc[rows], target[rows])
+    one, other = (model[:-1].transform(inputs) for model in (once, often))
+    assert np.allclose(one, other, rtol=1e-12, atol=0)
+    tolerance = {"logistic_regression": 1e-5, "sgd_logistic": 0.05}.get(kind, 0.0)
+    difference = np.abs(once.predict_proba(inputs) - often.predict_proba(inputs))
+    assert difference.max() <= tolerance
+
+
+def test_weights_are_one_in_the_mean_where_the_solver_takes_the_mean_of_losses():
+    copies = np.array([1, 1, 4, 2])
+    assert sample_weights("logistic_regression", copies).tolist() == [1, 1, 4, 2]
+    assert sample_weights("sgd_logistic", copies).mean() == 1
+    assert (sample_weights("sgd_logistic", copies) * 2 == copies).all()
+
+
+@given(st.lists(st.tuples(st.integers(-9, 9), st.integers(1, 4)), unique_by=lambda pair: pair[0]))
+def test_distinct_rows_repeated_are_the_rows_again(pairs):
+    keys = [key for key, often in pairs for _ in range(often)]
+    table = pa.table({"id": pa.array(keys, pa.int64()), "x": [str(key) for key in keys]})
+    distinct, copies = distinct_rows(table, "id")
+    assert distinct["id"].to_pylist() == [key for key, _ in pairs]
+    again = distinct.take(pa.array(np.repeat(np.arange(distinct.num_rows), copies)))
+    assert again.equals(table)
+
+
+def test_a_sparse_matrix_of_copies_is_the_stack_of_its_rows():
+    """What `fit` relies on, to repeat rows for the kinds that take no weights."""
+    inputs, target, _ = data()
+    choice = ModelChoice(name="m", kind="random_forest", parameters={"n_estimators": 2})
+    model = fit(choice, list(FIELDS.values()), inputs, target, text=TEXT)
+    prepared = model[:-1].transform(inputs.head(2))
+    assert (prepared[[0, 0, 1]] != vstack([prepared[[0]], prepared])).nnz == 0
