@@ -9,7 +9,8 @@ from sqlalchemy import select
 from benchmarks.dataset import DATASET
 from benchmarks.service_resources import resources_for
 from benchmarks.stopwatch import Stopwatch
-from services.ingestor import app, handlers, loads, reading, staging
+from services.ingestor import app, handlers, loads, staging
+from services.ingestor.reading import records
 from shared.clock import utc_now
 from shared.contracts.envelope import Event
 from shared.contracts.events import LoadRequested, SliceLoaded
@@ -38,8 +39,8 @@ class Ingest:
         self._watch.watch(handlers, "spool", "copy of the file, SHA-256")
         self._watch.watch(handlers, "land", LANDING)
         self._watch.watch(handlers, "stage_table", "staging")
-        self._watch.watch(reading, "survey", "staging: survey of the file")
-        self._watch.watch_iterator(reading.RecordReader, "batches", "staging: survey and reading")
+        self._watch.watch(records, "survey", "staging: survey of the file")
+        self._watch.watch_iterator(records.RecordReader, "batches", "staging: survey and reading")
         self._watch.watch(staging, "typed_rows", "staging: typing, quarantine")
         self._watch.watch(handlers, "quarantine_duplicates", "duplicate keys")
         self._watch.watch(loads, "count_staged", "count of the staged rows")

@@ -91,7 +91,7 @@ def _answer_file(
 ) -> None:
     # Values are read here by the function that reads them when a slice is loaded; the two
     # services know nothing of each other, so it is handed over.
-    from services.ingestor.casting import typed_column
+    from services.ingestor.reading.casting import typed_column
     from services.trainer.prediction_file import predict_file
 
     predictor = _predictor(current, dataset)

@@ -47,10 +47,10 @@ def list_schedules(as_json: AsJson = False, root: Root = ROOT) -> None:
 @schedule.command()
 def pause(dataset: Dataset, root: Root = ROOT) -> None:
     """Have the schedule ask for nothing until it is resumed."""
-    from services.ingestor import schedule_actions
+    from services.ingestor.schedule import actions
 
     with session(root) as current:
-        is_changed = schedule_actions.pause(
+        is_changed = actions.pause(
             current.engine, current.settings, dataset, utc_now(), by=getpass.getuser()
         )
     typer.echo(f"{dataset} is paused" if is_changed else f"{dataset} was paused before")
@@ -59,10 +59,10 @@ def pause(dataset: Dataset, root: Root = ROOT) -> None:
 @schedule.command()
 def resume(dataset: Dataset, root: Root = ROOT) -> None:
     """Have it go on with its next moment; those that passed meanwhile are not made up for."""
-    from services.ingestor import schedule_actions
+    from services.ingestor.schedule import actions
 
     with session(root) as current:
-        is_changed = schedule_actions.resume(
+        is_changed = actions.resume(
             current.engine, current.settings, dataset, utc_now(), by=getpass.getuser()
         )
     typer.echo(f"{dataset} goes on" if is_changed else f"{dataset} was not paused")
@@ -71,10 +71,10 @@ def resume(dataset: Dataset, root: Root = ROOT) -> None:
 @schedule.command("run-now")
 def run_now(dataset: Dataset, root: Root = ROOT) -> None:
     """Ask for the next slice at once, also while it is paused; exit 0 where nothing is left."""
-    from services.ingestor import schedule_actions
+    from services.ingestor.schedule import actions
 
     with session(root) as current:
-        run = schedule_actions.run_now(
+        run = actions.run_now(
             current.engine, current.settings, dataset, utc_now(), by=getpass.getuser()
         )
     if run.outcome is ScheduleOutcome.REQUESTED:
@@ -86,7 +86,7 @@ def run_now(dataset: Dataset, root: Root = ROOT) -> None:
 
 
 def _rows(current: Session) -> list[dict[str, Any]]:
-    from services.ingestor.schedule_actions import last_runs
+    from services.ingestor.schedule.actions import last_runs
 
     specs = _scheduled(current)
     with current.engine.connect() as connection:
@@ -114,8 +114,8 @@ def _scheduled(current: Session) -> list[tuple[DatasetSpec, Schedule]]:
 
 
 def _row(spec: DatasetSpec, declared: Schedule, known: Any, last: Any) -> dict[str, Any]:
-    from services.ingestor.moments import schedule_faults
-    from services.ingestor.schedule import next_run
+    from services.ingestor.schedule.moments import schedule_faults
+    from services.ingestor.schedule.schedules import next_run
 
     faults = schedule_faults(spec)
     state = "paused" if known is not None and known.is_paused else "active"

@@ -40,7 +40,7 @@ def _faults_of_use(spec: DatasetSpec) -> list[tuple[str, str]]:
 
         faults += [(fault.path, fault.message) for fault in expectation_faults(spec)]
     if spec.schedule is not None:
-        from services.ingestor.moments import schedule_faults
+        from services.ingestor.schedule.moments import schedule_faults
 
         faults += schedule_faults(spec)
     if spec.training is not None and (spec.training.model.parameters or spec.training.text):

@@ -31,7 +31,7 @@ app = typer.Typer()
 @app.command()
 def status(as_json: AsJson = False, root: Root = ROOT) -> None:
     """Where every dataset stands: slice, rows, last and next load, champion, what waits."""
-    from services.ingestor.schedule import next_run  # with the scheduler's library
+    from services.ingestor.schedule.schedules import next_run  # with the scheduler's library
 
     now = utc_now()
     with session(root) as current:

@@ -6,8 +6,8 @@ import pyarrow as pa
 
 from services.ingestor.api import router
 from services.ingestor.handlers import Ingestor
-from services.ingestor.schedule import Schedules
-from services.ingestor.schedule_clockwork import Clockwork
+from services.ingestor.schedule.clockwork import Clockwork
+from services.ingestor.schedule.schedules import Schedules
 from shared.contracts.events import LoadRequested, Stage
 from shared.service import Resources, Service, run
 

@@ -13,9 +13,9 @@ from sqlalchemy import Connection
 from services.ingestor import loads
 from services.ingestor.duplicates import quarantine_duplicates
 from services.ingestor.images import ImageFinder, record_images
-from services.ingestor.increments import ShareTaker
 from services.ingestor.landing import SpooledFile, SpooledSlice, land, spool
 from services.ingestor.quarantine import SliceFault
+from services.ingestor.shares.taker import ShareTaker
 from services.ingestor.sources import Source, find_files, open_source
 from services.ingestor.staging import StagedTable, stage_table
 from services.ingestor.verdict import rejection

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_update
 
-from services.ingestor.row_ranges import RowRange
+from services.ingestor.shares.row_ranges import RowRange
 from services.ingestor.staging import StagedTable
 from shared.contracts.envelope import Event
 from shared.contracts.events import LoadRequested, TableLoad

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from services.ingestor.binary_copy import adbc_transaction
 from services.ingestor.landing import SpooledFile
 from services.ingestor.quarantine import Code, Quarantine, SliceFault
-from services.ingestor.reading import RecordReader
-from services.ingestor.row_join import JoinedReader
-from services.ingestor.typed_rows import staging_schema, typed_rows
+from services.ingestor.reading.records import RecordReader
+from services.ingestor.reading.typed_rows import staging_schema, typed_rows
+from services.ingestor.shares.row_join import JoinedReader
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.database import dataset_tables
 from shared.database.dataset_tables import column_list, create_staging, quoted, staging_table

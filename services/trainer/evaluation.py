@@ -26,12 +26,14 @@ _CHANCE = 0.5
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's answers on the test side. `probabilities` has a column for each of `classes`."""
+    """A model's answers on the test side. `scores` has a column for each of `classes`: its
+    probabilities, or, of a model that has none, its margins; the greater, the more likely.
+    """
 
     metrics: dict[str, float]
     truth: NDArray[Any]
     predicted: NDArray[Any]
-    probabilities: NDArray[np.float64]
+    scores: NDArray[np.float64]
     classes: NDArray[Any]
     """Those that the model knows, in order. The truth may have others, or lack some."""
 
@@ -59,12 +61,12 @@ def evaluate(model: Pipeline, inputs: pd.DataFrame, target: NDArray[Any]) -> Eva
     Two models are comparable on the same rows even if they know other classes: a class that a
     model doesn't know is one that it never answers, with an area under the curve of one half and
     the smallest of probabilities. A class without a test row counts in no weighted mean, and in
-    `macro_f1` only if the model answers with it. Raises `ValueError` where all rows have one class.
+    `macro_f1` only if the model answers with it. `log_loss` is there only of models with
+    probabilities. Raises `ValueError` where all rows have one class.
     """
     classes = model.classes_
-    with threadpool_limits(limits=1, user_api="blas"):
-        probabilities = np.asarray(model.predict_proba(inputs), dtype=np.float64)
-    predicted = classes[probabilities.argmax(axis=1)]
+    of_classes = scores_by_class(model, inputs)
+    predicted = classes[of_classes.argmax(axis=1)]
     if len(np.unique(target)) < 2:
         raise ValueError("the test rows have one class only")
     if len(np.union1d(classes, target)) == 2:
@@ -74,22 +76,37 @@ def evaluate(model: Pipeline, inputs: pd.DataFrame, target: NDArray[Any]) -> Eva
         positive, guessed = target, predicted
         scores = {"zero_division": 0.0, "average": "weighted"}
     metrics = {
-        Metric.ROC_AUC: _area(target, probabilities, classes),
+        Metric.ROC_AUC: _area(target, of_classes, classes),
         Metric.F1: f1_score(positive, guessed, **scores),
         Metric.WEIGHTED_F1: f1_score(target, predicted, average="weighted", zero_division=0.0),
         Metric.MACRO_F1: f1_score(target, predicted, average="macro", zero_division=0.0),
         Metric.PRECISION: precision_score(positive, guessed, **scores),
         Metric.RECALL: recall_score(positive, guessed, **scores),
         Metric.ACCURACY: accuracy_score(target, predicted),
-        Metric.LOG_LOSS: log_loss(target, probabilities, classes),
     }
+    if has_probabilities(model):
+        metrics[Metric.LOG_LOSS] = log_loss(target, of_classes, classes)
     return Evaluation(
         {metric.value: float(value) for metric, value in metrics.items()},
         target,
         predicted,
-        probabilities,
+        of_classes,
         classes,
     )
+
+
+def has_probabilities(model: Pipeline) -> bool:
+    """Whether the model says how likely each class is."""
+    return hasattr(model, "predict_proba")
+
+
+def scores_by_class(model: Pipeline, inputs: pd.DataFrame) -> NDArray[np.float64]:
+    """A column for each of the model's classes: its probabilities, or margins if it has none."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        if has_probabilities(model):
+            return np.asarray(model.predict_proba(inputs), dtype=np.float64)
+        margins = np.asarray(model.decision_function(inputs), dtype=np.float64)
+    return np.column_stack([-margins, margins]) if margins.ndim == 1 else margins
 
 
 def class_scores(evaluation: Evaluation) -> Sequence[ClassScore]:
@@ -104,13 +121,13 @@ def class_scores(evaluation: Evaluation) -> Sequence[ClassScore]:
     ]
 
 
-def _area(target: NDArray[Any], probabilities: NDArray[np.float64], classes: NDArray[Any]) -> float:
+def _area(target: NDArray[Any], scores: NDArray[np.float64], classes: NDArray[Any]) -> float:
     if len(classes) == 2 and np.isin(target, classes).all():
-        return float(roc_auc_score(target == classes[1], probabilities[:, 1]))
+        return float(roc_auc_score(target == classes[1], scores[:, 1]))
     present, rows = np.unique(target, return_counts=True)
     column = {name: place for place, name in enumerate(classes.tolist())}
     areas = [
-        roc_auc_score(target == name, probabilities[:, column[name]]) if name in column else _CHANCE
+        roc_auc_score(target == name, scores[:, column[name]]) if name in column else _CHANCE
         for name in present.tolist()
     ]
     return float(np.average(areas, weights=rows))

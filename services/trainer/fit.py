@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from services.trainer.models import make_pipeline
-from services.trainer.weights import WEIGHTED_KINDS, sample_weights
+from services.trainer.weights import WEIGHTED_KINDS
 from shared.contracts.manifest import FeatureField
 from shared.contracts.training_spec import ModelChoice, Text
 from shared.errors import PermanentError
@@ -49,8 +49,7 @@ def fit(
                 prepare.fit(inputs.iloc[repeated])
                 prepared = prepare.transform(inputs)
             if choice.kind in WEIGHTED_KINDS:
-                weights = sample_weights(choice.kind, copies)
-                estimator.fit(prepared, target, sample_weight=weights)
+                estimator.fit(prepared, target, sample_weight=copies.astype(np.float64))
             else:
                 estimator.fit(prepared[repeated], target[repeated])
     except (ValueError, TypeError) as error:

@@ -5,7 +5,6 @@ that reads text needs Headrace's `cleaning` and `ngrams` as well.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,21 +12,21 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
 
 from services.trainer.cleaning import CleanedText
 from services.trainer.frame import CATEGORICAL
-from services.trainer.ngrams import NgramCounts, Unit, single_precision
+from services.trainer.ngrams import StorableCounts, single_precision
 from shared.contracts.manifest import FeatureField
 from shared.contracts.training_spec import ModelChoice, Text
 from shared.errors import InvalidSpec
 
 ESTIMATORS: Mapping[str, Callable[..., Any]] = {
     "logistic_regression": LogisticRegression,
-    # The loss that gives probabilities.
-    "sgd_logistic": partial(SGDClassifier, loss="log_loss"),
+    "linear_svm": LinearSVC,
     "random_forest": RandomForestClassifier,
     "gradient_boosting": HistGradientBoostingClassifier,
 }
@@ -35,17 +34,16 @@ CATEGORIES_KEPT = 100
 """Of one column; the rarer ones share a column, so a free text can't make a million of them."""
 DENSE_KINDS = frozenset({"gradient_boosting"})
 """The estimators that take no sparse matrix."""
-_OURS = {"sgd_logistic": frozenset({"random_state", "loss"})}
-_OURS_OF_ALL = frozenset({"random_state"})
+_OURS = frozenset({"random_state"})
 
 
 def unknown_parameters(choice: ModelChoice) -> list[str]:
     """The declared parameters that the estimator doesn't have, sorted. For checking a spec.
 
-    `random_state` is among them, for the spec says `seed`; so is the loss of `sgd_logistic`.
+    `random_state` is among them: the spec says `seed`.
     """
-    known = set(ESTIMATORS[choice.kind]().get_params())
-    return sorted(set(choice.parameters) - (known - _OURS.get(choice.kind, _OURS_OF_ALL)))
+    known = set(ESTIMATORS[choice.kind]().get_params()) - _OURS
+    return sorted(set(choice.parameters) - known)
 
 
 def text_obstacle(choice: ModelChoice, text: Text | None) -> str | None:
@@ -124,10 +122,15 @@ def _encoded(*, is_beside_text: bool) -> Pipeline:
 def _weighed(text: Text) -> Pipeline:
     """From texts to the TF-IDF of their n-grams, each row of each unit of length 1."""
 
-    def of(unit: Unit, lengths: tuple[int, int]) -> Pipeline:
-        counts = NgramCounts(unit, lengths, text.max_features, text.min_rows)
+    def of(analyzer: str, lengths: tuple[int, int]) -> Pipeline:
+        counts = StorableCounts(
+            analyzer=analyzer,
+            ngram_range=lengths,
+            max_features=text.max_features,
+            min_df=text.min_rows,
+        )
         return Pipeline([("count", counts), ("weigh", TfidfTransformer(sublinear_tf=True))])
 
     units = [("words", of("word", text.word_ngrams))]
-    units.append(("characters", of("character", text.character_ngrams)))
+    units.append(("characters", of("char_wb", text.character_ngrams)))
     return Pipeline([("clean", CleanedText()), ("ngrams", FeatureUnion(units))])

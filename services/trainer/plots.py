@@ -60,7 +60,7 @@ _Drawn = tuple[float, str, NDArray[Any], NDArray[Any]]
 
 
 def _curves(evaluation: Evaluation) -> list[_Curve]:
-    """Of each class against the rest: its name, where it is true, its probability. A class that
+    """Of each class against the rest: its name, where it is true, its score. A class that
     no test row has, or that all have, has no curve.
     """
     places = [1] if len(evaluation.classes) == 2 else range(len(evaluation.classes))
@@ -68,7 +68,7 @@ def _curves(evaluation: Evaluation) -> list[_Curve]:
         (
             str(evaluation.classes[place]),
             evaluation.truth == evaluation.classes[place],
-            evaluation.probabilities[:, place],
+            evaluation.scores[:, place],
         )
         for place in places
     ]
@@ -77,8 +77,8 @@ def _curves(evaluation: Evaluation) -> list[_Curve]:
 
 def _roc(evaluation: Evaluation) -> bytes:
     drawn: list[_Drawn] = []
-    for name, truth, probability in _curves(evaluation):
-        false_rate, true_rate, _ = roc_curve(truth, probability)
+    for name, truth, score in _curves(evaluation):
+        false_rate, true_rate, _ = roc_curve(truth, score)
         drawn.append((float(auc(false_rate, true_rate)), name, false_rate, true_rate))
     figure, axes = _figure(5.0, 4.5)
     axes.plot([0, 1], [0, 1], linestyle=":", color="grey")
@@ -89,9 +89,9 @@ def _roc(evaluation: Evaluation) -> bytes:
 
 def _precision_recall(evaluation: Evaluation) -> bytes:
     drawn: list[_Drawn] = []
-    for name, truth, probability in _curves(evaluation):
-        precision, recall, _ = precision_recall_curve(truth, probability)
-        drawn.append((average_precision_score(truth, probability), name, recall, precision))
+    for name, truth, score in _curves(evaluation):
+        precision, recall, _ = precision_recall_curve(truth, score)
+        drawn.append((average_precision_score(truth, score), name, recall, precision))
     figure, axes = _figure(5.0, 4.5)
     _draw(axes, drawn, "average precision")
     axes.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.05))

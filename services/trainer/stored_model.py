@@ -18,7 +18,7 @@ TRUSTED_TYPES = (
     "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "services.trainer.cleaning.CleanedText",
-    "services.trainer.ngrams.NgramCounts",
+    "services.trainer.ngrams.StorableCounts",
     "services.trainer.ngrams.single_precision",
 )
 """What a stored model may hold beside skops' own list. A champion with anything else isn't read."""

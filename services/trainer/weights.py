@@ -5,13 +5,11 @@ fitting take a fraction. Those that draw rows (a forest) or count them (the leav
 gradient boosting) would become other models, so they are given the copies.
 """
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-WEIGHTED_KINDS = frozenset({"logistic_regression", "sgd_logistic"})
+WEIGHTED_KINDS = frozenset({"logistic_regression", "linear_svm"})
 """The estimators that are fitted on distinct rows, with weights."""
 
 
@@ -23,13 +21,3 @@ def distinct_rows(table: pa.Table, entity: str) -> tuple[pa.Table, NDArray[np.in
     if len(first) == table.num_rows:
         return table, copies[order].astype(np.int64)
     return table.take(pa.array(first[order])), copies[order].astype(np.int64)
-
-
-def sample_weights(kind: str, copies: NDArray[Any]) -> NDArray[np.float64]:
-    """The weights by which an estimator of `kind` has the optimum of the repeated rows.
-
-    Logistic regression adds the rows' losses, stochastic descent takes their mean over the rows
-    it is given: there, weights have to be 1 in the mean.
-    """
-    weights = np.asarray(copies, dtype=np.float64)
-    return weights / weights.mean() if kind == "sgd_logistic" else weights

@@ -1,9 +1,9 @@
 """The part of a spec that says how a snapshot becomes a training dataset and a model."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from shared.contracts.spec_part import ColumnName, Name, SpecPart
 
@@ -73,7 +73,7 @@ class ModelChoice(SpecPart):
     """The estimator and its registered name."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,120}$")]
-    kind: Literal["logistic_regression", "sgd_logistic", "random_forest", "gradient_boosting"]
+    kind: Literal["logistic_regression", "linear_svm", "random_forest", "gradient_boosting"]
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Of the scikit-learn estimator, by its own names."""
     seed: int = 0
@@ -95,3 +95,9 @@ class Training(SpecPart):
     metric: Metric = Metric.ROC_AUC
     minimum: float | None = None
     """What a version must reach, in that metric, to become champion at all."""
+
+    @model_validator(mode="after")
+    def _metric_can_be_had(self) -> Self:
+        if self.metric is Metric.LOG_LOSS and self.model.kind == "linear_svm":
+            raise ValueError("linear_svm gives no probabilities, so there is no log_loss of it")
+        return self

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cli.sample import write_rakuten
-from services.ingestor.schedule import ScheduleRun, Schedules
+from services.ingestor.schedule.schedules import ScheduleRun, Schedules
 from shared.clock import utc_now
 from shared.contracts.increment import rows_in_share
 from shared.database.statuses import ScheduleOutcome

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert, text, update
 
-from services.ingestor.schedule import next_run
+from services.ingestor.schedule.schedules import next_run
 from shared.contracts.envelope import Event
 from shared.contracts.events import LoadRequested, Payload, SliceLoaded
 from shared.database.overview import DatasetOverview, read_overview

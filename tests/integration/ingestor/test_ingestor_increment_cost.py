@@ -6,8 +6,9 @@ from typing import IO, Any
 import pyarrow as pa
 import pytest
 
-from services.ingestor import handlers, increments
-from services.ingestor.increments import SourceChanged
+from services.ingestor import handlers
+from services.ingestor.shares import taker
+from services.ingestor.shares.taker import SourceChanged
 from services.ingestor.sources import Source
 from tests.integration.ingestor.catalogue import rows_of, use_catalogue
 from tests.integration.ingestor.conftest import Outcome, Shop
@@ -115,7 +116,7 @@ def test_file_that_is_written_while_it_is_read_is_tried_again_later(
     goods: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(goods, 1_000)
-    real = increments.cut_rows
+    real = taker.cut_rows
 
     def cut(*arguments: Any) -> Any:
         part = real(*arguments)
@@ -123,7 +124,7 @@ def test_file_that_is_written_while_it_is_read_is_tried_again_later(
         return part
 
     event = goods.event(goods.folder / "drop", "40%")
-    monkeypatch.setattr(increments, "cut_rows", cut)
+    monkeypatch.setattr(taker, "cut_rows", cut)
     with pytest.raises(SourceChanged, match="is being written"):
         goods.handle(event)
     monkeypatch.undo()

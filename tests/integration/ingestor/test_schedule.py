@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import Engine, event, select, text
 from sqlalchemy.exc import OperationalError
 
-from services.ingestor.schedule import ScheduleRun, Schedules
-from services.ingestor.schedule_actions import last_runs, pause, resume, run_now
+from services.ingestor.schedule.actions import last_runs, pause, resume, run_now
+from services.ingestor.schedule.schedules import ScheduleRun, Schedules
 from shared.contracts.envelope import Event, Record, decode
 from shared.contracts.events import LoadRequested
 from shared.database.engine import make_engine

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from services.ingestor.app import build
-from services.ingestor.schedule import Schedules
-from services.ingestor.schedule_clockwork import Clockwork
+from services.ingestor.schedule.clockwork import Clockwork
+from services.ingestor.schedule.schedules import Schedules
 from shared.clock import utc_now
 from shared.contracts.events import LoadRequested
 from shared.database.engine import make_engine

@@ -40,7 +40,7 @@ def test_raw_rows_of_the_test_side_are_answered_as_at_training(bench, small, hea
         for key, label, sure in zip(
             test["user_id"].to_pylist(),
             then.predicted.tolist(),
-            then.probabilities.max(axis=1),
+            then.scores.max(axis=1),
             strict=True,
         )
     }

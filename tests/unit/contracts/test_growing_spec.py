@@ -66,6 +66,11 @@ def read(path: Path, content: str) -> DatasetSpec:
             "text: {features: {parts: [name]}, word_ngrams: [3, 1]}",
             "shortest, longest",
         ),
+        (
+            "kind: logistic_regression}",
+            "kind: linear_svm}\n  metric: log_loss",
+            "no log_loss of it",
+        ),
         ("    images:", "    absence: delete\n    images:", "has only its own rows"),
         ("    images:", '    file: "*.csv"\n    images:', "an increment is taken of one file"),
         (

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from services.ingestor.quarantine import Quarantine
-from services.ingestor.reading import RecordReader
-from services.ingestor.typed_rows import typed_rows
+from services.ingestor.reading.records import RecordReader
+from services.ingestor.reading.typed_rows import typed_rows
 from shared.contracts.table_spec import Table
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingestor.casting import typed_column
 from services.ingestor.quarantine import Code
+from services.ingestor.reading.casting import typed_column
 from shared.contracts.table_spec import ColumnType
 from tests.unit.ingestor.conftest import ReadFile, table_of
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingestor.quarantine import Code, Quarantine, SliceFault
-from services.ingestor.reading import RecordReader
-from services.ingestor.typed_rows import typed_rows
+from services.ingestor.reading.records import RecordReader
+from services.ingestor.reading.typed_rows import typed_rows
 from shared.contracts.table_spec import Table
 from shared.errors import InvalidSpec
 from tests.unit.ingestor.conftest import ReadFile, read_in, table_of

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from services.ingestor.landing import SpooledFile
 from services.ingestor.quarantine import Quarantine
-from services.ingestor.row_join import JoinedReader
-from services.ingestor.typed_rows import typed_rows
+from services.ingestor.reading.typed_rows import typed_rows
+from services.ingestor.shares.row_join import JoinedReader
 from shared.contracts.dataset_spec import DatasetSpec
 
 SPEC = DatasetSpec.model_validate(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingestor.quarantine import Code, SliceFault
-from services.ingestor.row_ranges import RowRange, range_of
+from services.ingestor.shares.row_ranges import RowRange, range_of
 from shared.contracts.increment import WHOLE, Increment, rows_in_share, slice_name
 
 WEEKLY = Increment(initial=Decimal(40), step=Decimal(3))

@@ -57,9 +57,9 @@ def test_the_metrics_of_many_classes_are_those_of_scikit_learn():
             "precision": theirs.precision_score(truth, answers, **weighted),
             "recall": theirs.recall_score(truth, answers, **weighted),
             "roc_auc": theirs.roc_auc_score(
-                truth, found.probabilities, multi_class="ovr", average="weighted"
+                truth, found.scores, multi_class="ovr", average="weighted"
             ),
-            "log_loss": theirs.log_loss(truth, found.probabilities),
+            "log_loss": theirs.log_loss(truth, found.scores),
         },
         rel=1e-12,
     )
@@ -69,7 +69,7 @@ def test_of_two_classes_f1_is_that_of_the_greater_and_weighted_f1_that_of_both()
     truth = np.random.default_rng(0).random(300) < 0.2
     found = measured([False, True], truth)
     assert found.metrics["f1"] == theirs.f1_score(truth, found.predicted)
-    assert found.metrics["roc_auc"] == theirs.roc_auc_score(truth, found.probabilities[:, 1])
+    assert found.metrics["roc_auc"] == theirs.roc_auc_score(truth, found.scores[:, 1])
     weighted = theirs.f1_score(truth, found.predicted, average="weighted")
     assert found.metrics["weighted_f1"] == weighted != found.metrics["f1"]
 
@@ -93,7 +93,7 @@ def test_a_class_that_the_model_does_not_know_counts_as_never_answered():
     assert found.metrics["accuracy"] <= 0.8
     assert found.metrics["log_loss"] > 0.2 * 36
     areas = [
-        theirs.roc_auc_score(np.array(truth) == name, found.probabilities[:, place])
+        theirs.roc_auc_score(np.array(truth) == name, found.scores[:, place])
         for place, name in enumerate("ab")
     ]
     assert found.metrics["roc_auc"] == pytest.approx(0.4 * areas[0] + 0.4 * areas[1] + 0.2 * 0.5)

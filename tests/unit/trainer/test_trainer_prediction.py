@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingestor.casting import typed_column
+from services.ingestor.reading.casting import typed_column
 from services.trainer import prediction_file
 from services.trainer.dataset import build, describe
 from services.trainer.evaluation import evaluate
@@ -117,7 +117,7 @@ def test_the_test_sides_raw_rows_get_the_answers_of_training(trained, ask):
     wanted = {
         key: (str(label).lower(), f"{probability:.6f}")
         for key, label, probability in zip(
-            keys, then.predicted.tolist(), then.probabilities.max(axis=1), strict=True
+            keys, then.predicted.tolist(), then.scores.max(axis=1), strict=True
         )
     }
     found = ask(csv_text([row for row in all_rows() if row[0] in wanted]))

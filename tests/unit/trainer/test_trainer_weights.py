@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import vstack
 from sklearn.base import clone
-from sklearn.metrics import f1_score
 
+from services.trainer.evaluation import scores_by_class
 from services.trainer.fit import fit
 from services.trainer.models import ESTIMATORS
-from services.trainer.weights import WEIGHTED_KINDS, distinct_rows, sample_weights
+from services.trainer.weights import WEIGHTED_KINDS, distinct_rows
 from shared.contracts.manifest import FeatureField
 from shared.contracts.table_spec import ColumnType
 from shared.contracts.training_spec import ModelChoice, Text
@@ -30,7 +30,7 @@ TEXT = Text(features={"t": ("body",)}, character_ngrams=(3, 3))
 # As near to the optimum as the solver gets, so that two ways to it can be compared.
 PARAMETERS = {
     "logistic_regression": {"C": 1.0, "tol": 1e-7, "max_iter": 5_000},
-    "sgd_logistic": {"alpha": 0.001, "max_iter": 400, "tol": None},
+    "linear_svm": {"C": 1.0, "tol": 1e-8, "max_iter": 50_000},
 }
 
 
@@ -65,34 +65,24 @@ def both_ways(kind: str) -> tuple:
     return weighted[-1], repeated, prepared, target
 
 
-def test_logistic_regression_finds_the_same_coefficients_either_way():
-    weighted, repeated, prepared, _ = both_ways("logistic_regression")
+@pytest.mark.parametrize("kind", sorted(WEIGHTED_KINDS))
+def test_the_coefficients_and_answers_are_the_same_either_way(kind):
+    weighted, repeated, prepared, _ = both_ways(kind)
     assert np.abs(weighted.coef_ - repeated.coef_).max() < 2e-3 * np.abs(repeated.coef_).max()
-    difference = weighted.predict_proba(prepared) - repeated.predict_proba(prepared)
-    assert np.abs(difference).max() < 1e-3
+    one, other = weighted.decision_function(prepared), repeated.decision_function(prepared)
+    assert np.abs(one - other).max() < 5e-3
     assert (weighted.predict(prepared) == repeated.predict(prepared)).all()
 
 
-def test_stochastic_descent_comes_to_the_same_decisions_either_way():
-    weighted, repeated, prepared, target = both_ways("sgd_logistic")
-    one, other = weighted.decision_function(prepared), repeated.decision_function(prepared)
-    assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.999
-    assert np.abs(one - other).mean() < 0.03 * np.abs(other).mean()
-    answers = weighted.predict(prepared), repeated.predict(prepared)
-    assert (answers[0] == answers[1]).mean() > 0.985
-    scores = [f1_score(target, answer, average="weighted") for answer in answers]
-    assert abs(scores[0] - scores[1]) < 0.01
-
-
-def test_a_class_that_stands_more_often_is_thought_more_likely():
-    inputs, target, copies = data()
-    for kind in sorted(WEIGHTED_KINDS):
-        choice = ModelChoice(name="m", kind=kind, parameters=PARAMETERS[kind], seed=4)
-        fields = list(FIELDS.values())
-        weighted = fit(choice, fields, inputs, target, text=TEXT, copies=copies)
-        plain = fit(choice, fields, inputs, target, text=TEXT)
-        rare, was_rare = (model.predict_proba(inputs)[:, 2].mean() for model in (weighted, plain))
-        assert rare > 1.25 * was_rare
+@pytest.mark.parametrize("kind", sorted(WEIGHTED_KINDS))
+def test_a_class_that_stands_more_often_is_answered_more_often(kind):
+    inputs, target, _ = data()
+    inputs, fields = inputs[["t.size"]], [FIELDS["size"]]  # little to go by: the classes overlap
+    choice = ModelChoice(name="m", kind=kind, parameters=PARAMETERS[kind], seed=4)
+    weighted = fit(choice, fields, inputs, target, copies=np.where(target == 2, 12, 1))
+    plain = fit(choice, fields, inputs, target)
+    rare, was_rare = ((model.predict(inputs) == 2).mean() for model in (weighted, plain))
+    assert rare > was_rare + 0.1
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
@@ -106,16 +96,9 @@ def test_numbers_and_categories_are_learned_from_the_rows_as_often_as_they_stand
     often = fit(choice, fields, inputs.iloc[rows], target[rows])
     one, other = (model[:-1].transform(inputs) for model in (once, often))
     assert np.allclose(one, other, rtol=1e-12, atol=0)
-    tolerance = {"logistic_regression": 1e-5, "sgd_logistic": 0.05}.get(kind, 0.0)
-    difference = np.abs(once.predict_proba(inputs) - often.predict_proba(inputs))
+    tolerance = {"logistic_regression": 1e-5, "linear_svm": 1e-5}.get(kind, 0.0)
+    difference = np.abs(scores_by_class(once, inputs) - scores_by_class(often, inputs))
     assert difference.max() <= tolerance
-
-
-def test_weights_are_one_in_the_mean_where_the_solver_takes_the_mean_of_losses():
-    copies = np.array([1, 1, 4, 2])
-    assert sample_weights("logistic_regression", copies).tolist() == [1, 1, 4, 2]
-    assert sample_weights("sgd_logistic", copies).mean() == 1
-    assert (sample_weights("sgd_logistic", copies) * 2 == copies).all()
 
 
 @given(st.lists(st.tuples(st.integers(-9, 9), st.integers(1, 4)), unique_by=lambda pair: pair[0]))

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Engine, Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from services.ingestor.moments import last_moments, moments, next_moment, schedule_faults
-from services.ingestor.spec_folder import SpecFolder
+from services.ingestor.schedule.moments import last_moments, moments, next_moment, schedule_faults
+from services.ingestor.schedule.spec_folder import SpecFolder
 from shared.clock import Clock
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.envelope import Event

@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
-from services.ingestor.dialect import Dialect, check_header, survey
 from services.ingestor.quarantine import Code, Quarantine, QuarantinedRow, SliceFault, csv_line
-from services.ingestor.text_stream import Utf8Stream
+from services.ingestor.reading.dialect import Dialect, check_header, survey
+from services.ingestor.reading.text_stream import Utf8Stream
 from shared.contracts.table_spec import Format, Table
 
 logger = logging.getLogger(__name__)

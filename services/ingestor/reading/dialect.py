@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.ingestor.quarantine import Code, SliceFault
-from services.ingestor.text_stream import Utf8Stream, compression_of, with_encoding
+from services.ingestor.reading.text_stream import Utf8Stream, compression_of, with_encoding
 from shared.contracts.table_spec import Table
 from shared.errors import InvalidSpec
 

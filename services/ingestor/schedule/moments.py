@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.cron import CronTrigger
 
-from services.ingestor.crontab import BadCrontab, Crontab, read_crontab
+from services.ingestor.schedule.crontab import BadCrontab, Crontab, read_crontab
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.schedule_spec import Schedule
 

@@ -3,9 +3,9 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.ingestor.casting import Unreadable, typed_column
 from services.ingestor.quarantine import Code, Quarantine, QuarantinedRow, SliceFault
-from services.ingestor.reading import RawBatch
+from services.ingestor.reading.casting import Unreadable, typed_column
+from services.ingestor.reading.records import RawBatch
 from shared.arrow_types import ARROW_TYPES, arrow_schema
 from shared.contracts.table_spec import Table
 

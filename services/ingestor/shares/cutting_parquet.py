@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from services.ingestor.cutting import SourceFile, spooled_part
 from services.ingestor.landing import SpooledFile
 from services.ingestor.quarantine import Code, SliceFault
-from services.ingestor.row_ranges import RowRange
+from services.ingestor.shares.cutting import SourceFile, spooled_part
+from services.ingestor.shares.row_ranges import RowRange
 from services.ingestor.sources import Source
 
 _BATCH_ROWS = 16_384

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from services.ingestor.casting import Unreadable, typed_column
 from services.ingestor.landing import SpooledFile
 from services.ingestor.quarantine import Code, Quarantine, SliceFault
-from services.ingestor.reading import RawBatch, RecordReader
+from services.ingestor.reading.casting import Unreadable, typed_column
+from services.ingestor.reading.records import RawBatch, RecordReader
 from services.ingestor.sources import format_of, joined_columns
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.table_spec import Column, ColumnType, Table

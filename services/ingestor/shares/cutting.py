@@ -9,15 +9,15 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 
-from services.ingestor.dialect import read_header
 from services.ingestor.landing import SpooledFile
 from services.ingestor.quarantine import Code, SliceFault
-from services.ingestor.reading import is_parquet
-from services.ingestor.record_scan import RecordScan
-from services.ingestor.row_index import RowIndex
-from services.ingestor.row_ranges import RowRange
+from services.ingestor.reading.dialect import read_header
+from services.ingestor.reading.records import is_parquet
+from services.ingestor.reading.text_stream import BYTE_ORDER_MARKS, compression_of
+from services.ingestor.shares.record_scan import RecordScan
+from services.ingestor.shares.row_index import RowIndex
+from services.ingestor.shares.row_ranges import RowRange
 from services.ingestor.sources import Source
-from services.ingestor.text_stream import BYTE_ORDER_MARKS, compression_of
 from shared.contracts.table_spec import Table
 from shared.errors import InconsistentState, InvalidSpec
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.ingestor.quarantine import Code, SliceFault
-from services.ingestor.record_scan import RecordScan
+from services.ingestor.shares.record_scan import RecordScan
 from shared.database.tables import source_indexes
 
 _ROWS_APART = 64

@@ -8,13 +8,13 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from services.ingestor import loads
-from services.ingestor.cutting import SourceFile, cut_rows
-from services.ingestor.cutting_parquet import cut_parquet, parquet_rows
 from services.ingestor.landing import SpooledFile, SpooledSlice
 from services.ingestor.quarantine import Code, SliceFault
-from services.ingestor.row_index import RowIndex, keep_index, kept_index, make_index
-from services.ingestor.row_join import part_of_table
-from services.ingestor.row_ranges import RowRange, range_of
+from services.ingestor.shares.cutting import SourceFile, cut_rows
+from services.ingestor.shares.cutting_parquet import cut_parquet, parquet_rows
+from services.ingestor.shares.row_index import RowIndex, keep_index, kept_index, make_index
+from services.ingestor.shares.row_join import part_of_table
+from services.ingestor.shares.row_ranges import RowRange, range_of
 from services.ingestor.sources import Source, joined_files
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.increment import Increment

@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text, update
 
-from services.ingestor.moments import schedule_faults
-from services.ingestor.schedule import ScheduleRun, ask, bear, decide, hold
+from services.ingestor.schedule.moments import schedule_faults
+from services.ingestor.schedule.schedules import ScheduleRun, ask, bear, decide, hold
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.spec_file import find_spec
 from shared.database.statuses import ScheduleOutcome

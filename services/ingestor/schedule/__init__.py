@@ -1,0 +1,1 @@
+"""The datasets' schedules: when they fire, and the loads that are asked for then."""
