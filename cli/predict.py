@@ -12,7 +12,7 @@ from cli.session import EXIT_USAGE, ROOT, AsJson, Root, Session, fail, session
 from shared.clock import utc_now
 
 if TYPE_CHECKING:
-    from services.trainer.predict import Predictor
+    from services.trainer.prediction.answers import Predictor
 
 app = typer.Typer()
 
@@ -53,8 +53,8 @@ def predict(
 
 
 def _predictor(current: Session, dataset: str) -> "Predictor":
+    from services.trainer.prediction.serving import champion
     from services.trainer.registry import Registry  # with MLflow, which takes seconds to import
-    from services.trainer.serving import champion
     from shared.object_store import ObjectStore
 
     settings = current.settings
@@ -92,7 +92,7 @@ def _answer_file(
     # Values are read here by the function that reads them when a slice is loaded; the two
     # services know nothing of each other, so it is handed over.
     from services.ingestor.reading.casting import typed_column
-    from services.trainer.prediction_file import predict_file
+    from services.trainer.prediction.csv_file import predict_file
 
     predictor = _predictor(current, dataset)
     rows = predict_file(

@@ -9,6 +9,7 @@ from services.trainer.evaluation import evaluate
 from services.trainer.fit import fit
 from services.trainer.frame import model_inputs, model_target
 from services.trainer.importance import importances
+from services.trainer.prediction.serving import known_digest
 from services.trainer.records import keep_dataset, keep_promotion, registry_lock
 from services.trainer.registry import Registry, Tracking
 from services.trainer.ruling import carry_out, rule
@@ -27,7 +28,6 @@ from services.trainer.runs import (
     TRAIN_SHA256_TAG,
     TRAINING_TAG,
 )
-from services.trainer.serving import known_digest
 from services.trainer.snapshot import FrozenSnapshot, read_part
 from services.trainer.weights import distinct_rows
 from shared.contracts.envelope import Event

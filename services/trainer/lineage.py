@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, Table, select
 
+from services.trainer.prediction.serving import known_digest
 from services.trainer.records import latest_promotion
 from services.trainer.registry import Registry
 from services.trainer.runs import (
@@ -22,7 +23,6 @@ from services.trainer.runs import (
     TRAIN_SHA256_TAG,
     RegisteredVersion,
 )
-from services.trainer.serving import known_digest
 from services.trainer.snapshot import read_manifest
 from shared.contracts.manifest import DatasetManifest, FilePart, SnapshotManifest
 from shared.database.tables import loads, slices, snapshots, training_datasets

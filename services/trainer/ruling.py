@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from services.trainer.evaluation import evaluate
 from services.trainer.frame import model_inputs, model_target
+from services.trainer.prediction.serving import load_version
 from services.trainer.promotion import Candidate, Champion, Decision, decide
 from services.trainer.registry import RecordedRun, Registry, Tracking
 from services.trainer.runs import (
@@ -23,7 +24,6 @@ from services.trainer.runs import (
     WITHDRAWN_TAG,
     RegisteredVersion,
 )
-from services.trainer.serving import load_version
 from services.trainer.stored_model import UnreadableModel
 from shared.contracts.manifest import DatasetManifest
 from shared.contracts.training_spec import Split, Training

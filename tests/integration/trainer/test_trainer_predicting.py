@@ -9,7 +9,7 @@ import pyarrow.csv as arrow_csv
 
 from services.trainer.evaluation import evaluate
 from services.trainer.frame import model_inputs, model_target
-from services.trainer.serving import champion
+from services.trainer.prediction.serving import champion
 from services.trainer.snapshot import read_part
 
 JANUARY = date(2024, 1, 31)

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from cli.sample import write_rakuten
 from services.trainer.evaluation import evaluate
 from services.trainer.frame import model_inputs, model_target
-from services.trainer.serving import champion
+from services.trainer.prediction.serving import champion
 from services.trainer.snapshot import read_part
 
 MONDAY = date(2026, 11, 23)

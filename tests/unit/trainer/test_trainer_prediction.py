@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.ingestor.reading.casting import typed_column
-from services.trainer import prediction_file
 from services.trainer.dataset import build, describe
 from services.trainer.evaluation import evaluate
 from services.trainer.fit import fit
 from services.trainer.frame import model_inputs, model_target
-from services.trainer.predict import Predictor, Unanswerable
-from services.trainer.prediction_file import predict_file
+from services.trainer.prediction import csv_file
+from services.trainer.prediction.answers import Predictor, Unanswerable
+from services.trainer.prediction.csv_file import predict_file
 from shared.contracts.dataset_spec import DatasetSpec
 
 AS_OF = date(2024, 3, 31)
@@ -141,7 +141,7 @@ def test_neither_the_columns_order_nor_the_batches_nor_the_delimiter_change_an_a
     rows = [dict(zip(HEADER, row, strict=True)) for row in all_rows()]
     text = csv_text([[row[name] for name in order] for row in rows], list(order), delimiter)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prediction_file, "BATCH_ROWS", batch)
+        patch.setattr(csv_file, "BATCH_ROWS", batch)
         found = ask(text)
     assert found == ask(csv_text(all_rows()))
     assert [row["id"] for row in found] == [row["id"] for row in rows]
@@ -220,7 +220,7 @@ def test_what_is_wrong_with_a_file_is_said_with_what_to_do(ask, spoil, said):
 
 
 def test_a_refusal_leaves_what_was_there_and_no_half_file(ask, tmp_path, monkeypatch):
-    monkeypatch.setattr(prediction_file, "BATCH_ROWS", 10)
+    monkeypatch.setattr(csv_file, "BATCH_ROWS", 10)
     (tmp_path / "out.csv").write_text("of yesterday\n")
     with pytest.raises(Unanswerable):
         ask(with_value(SIZE - 1, "hours", "many"))
@@ -315,7 +315,7 @@ def test_a_text_alone_needs_a_model_that_reads_text(trained):
 
 
 def test_memory_does_not_grow_with_the_file(trained, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(prediction_file, "BATCH_ROWS", 600)
+    monkeypatch.setattr(csv_file, "BATCH_ROWS", 600)
     peaks = []
     for copies in (10, 40):
         source = tmp_path / f"{copies}.csv"

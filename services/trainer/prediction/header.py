@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.trainer.predict import Predictor, Unanswerable
+from services.trainer.prediction.answers import Predictor, Unanswerable
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.manifest import FeatureField
 

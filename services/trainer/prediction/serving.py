@@ -5,7 +5,7 @@ from pathlib import Path
 from sklearn.pipeline import Pipeline
 from sqlalchemy import Connection, Engine, select
 
-from services.trainer.predict import Predictor
+from services.trainer.prediction.answers import Predictor
 from services.trainer.records import kept_digest
 from services.trainer.registry import Registry
 from services.trainer.runs import (

@@ -12,8 +12,8 @@ from typing import IO, Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.trainer.predict import Answers, Predictor, Unanswerable, rows_of
-from services.trainer.prediction_header import Header, known_names, read_header
+from services.trainer.prediction.answers import Answers, Predictor, Unanswerable, rows_of
+from services.trainer.prediction.header import Header, known_names, read_header
 from shared.contracts.manifest import FeatureField
 from shared.contracts.table_spec import ColumnType, Format
 

@@ -1,0 +1,1 @@
+"""Predictions: the champion, verified, asked about rows or a text."""
