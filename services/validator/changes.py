@@ -1,5 +1,6 @@
 """How a table differs from what it was in the slice before, and whether by more than it may."""
 
+import math
 from collections.abc import Iterable
 
 from services.validator.profiles import Profile
@@ -10,6 +11,8 @@ ROW_CHANGE = "headrace_row_change"
 NULL_SHARE_CHANGE = "headrace_null_share_change"
 VALUE_SHARE_CHANGE = "headrace_value_share_change"
 NOTHING_BEFORE = "no earlier slice to compare with"
+STANDARD_ERRORS = 3.0
+"""By which chance alone may move a share; one value in 370 moves by more."""
 _NO_ROWS = "no rows to compare"
 _SHOWN = 5
 _OBSERVED = 50
@@ -85,7 +88,12 @@ def _null_share_change(
 def _value_share_change(
     table: str, column: str, limit: float, now: Profile, before: Profile | None
 ) -> ValidationResult:
-    """Of all values of either slice: one that is new had the share 0, one that is gone has it."""
+    """Of all values of either slice: one that is new had the share 0, one that is gone has it.
+
+    A change that chance alone may bring between two samples of these sizes is none: of 250 rows a
+    class's share is not known to a point. So the limit is widened by three standard errors of the
+    difference of two shares.
+    """
     kwargs = {"column": column, "max_value_share_change": limit}
     if before is None or column not in before.value_shares:
         return ValidationResult(
@@ -97,8 +105,14 @@ def _value_share_change(
         )
     was, is_now = before.value_shares[column], now.value_shares[column]
     change = {v: abs(is_now.get(v, 0.0) - was.get(v, 0.0)) for v in {**was, **is_now}}
-    # Shares are divisions: a change of just the limit may come out a hair's breadth above it.
-    beyond = sorted((v for v in change if change[v] > limit + 1e-9), key=lambda v: (-change[v], v))
+
+    def allowed(value: str) -> float:
+        shares = (was.get(value, 0.0), is_now.get(value, 0.0))
+        chance = _standard_error(shares, (before.rows, now.rows))
+        # Shares are divisions: a change of just the limit may come out a hair's breadth above it.
+        return limit + STANDARD_ERRORS * chance + 1e-9
+
+    beyond = sorted((v for v in change if change[v] > allowed(v)), key=lambda v: (-change[v], v))
     if not beyond:
         observed = {"largest_change": max(change.values(), default=0.0)}
         return ValidationResult(
@@ -120,5 +134,13 @@ def _value_share_change(
             for v in beyond[:_OBSERVED]
         },
         unexpected_count=len(beyond),
-        message=(f"{table}.{column}: {which} changed by more than {limit:.1%}: {told}{more}"),
+        message=(
+            f"{table}.{column}: {which} changed by more than {limit:.1%} and chance: {told}{more}"
+        ),
     )
+
+
+def _standard_error(shares: tuple[float, float], rows: tuple[int, int]) -> float:
+    """Of the difference of a value's shares in two samples of one population."""
+    pooled = (shares[0] * rows[0] + shares[1] * rows[1]) / (rows[0] + rows[1])
+    return math.sqrt(pooled * (1 - pooled) * (1 / rows[0] + 1 / rows[1]))

@@ -51,7 +51,7 @@ def model_of(headrace: Headrace, load_id: str) -> Any:
 def test_twenty_mondays_bring_the_whole_catalogue_and_a_model_version_each(
     headrace: Headrace, catalogue: Path
 ) -> None:
-    rows = sum(1 for _ in (catalogue / "Y_train.csv").open()) - 1
+    rows = len((catalogue / "Y_train.csv").read_text().splitlines()) - 1
     zone = ZoneInfo("Europe/Paris")
     begun = utc_now()
     first = headrace.json("load", DATASET, "--from", str(catalogue), "--wait")

@@ -31,7 +31,8 @@ def labelled(shop):
 
 
 def classes(**counts):
-    codes = [int(code[1:]) for code, count in counts.items() for _ in range(count)]
+    """So many hundred rows of each class."""
+    codes = [int(code[1:]) for code, count in counts.items() for _ in range(100 * count)]
     return [{"productid": n, "code": code} for n, code in enumerate(codes)]
 
 
@@ -59,7 +60,7 @@ def test_class_shares_are_kept_and_a_class_that_moved_too_far_rejects_the_next_s
         2,
     )
     assert reason.message == (
-        "labels.code: the shares of 2 values changed by more than 10.0%: "
+        "labels.code: the shares of 2 values changed by more than 10.0% and chance: "
         "10 from 50.0% to 30.0%; 60 from 0.0% to 15.0%"
     )
     failed = labelled.results()[-1]
@@ -67,7 +68,7 @@ def test_class_shares_are_kept_and_a_class_that_moved_too_far_rejects_the_next_s
 
 
 def test_rows_without_a_value_have_no_class_and_lower_the_shares_of_the_others(labelled):
-    rows = classes(c10=60, c40=20) + [{"productid": 900 + n, "code": None} for n in range(20)]
+    rows = classes(c10=60, c40=20) + [{"productid": 90_000 + n, "code": None} for n in range(2_000)]
     run(labelled, "40%", rows)
     [profile] = labelled.sql("SELECT value_shares FROM headrace.table_profiles")
     assert profile["value_shares"] == {"code": {"10": 0.6, "40": 0.2}}

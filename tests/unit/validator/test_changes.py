@@ -9,7 +9,7 @@ from shared.contracts.table_spec import Stability
 LIMIT = Stability(max_value_share_change={"code": 0.05})
 
 
-def of(shares, rows=1000):
+def of(shares, rows=1_000_000):
     return Profile(rows, {}, {"code": shares})
 
 
@@ -26,14 +26,15 @@ def test_classes_that_moved_by_more_than_the_limit_are_named_with_both_shares():
     assert result.observed_value == {"10": {"share_before": 0.5, "share": 0.58}}
     assert result.unexpected_count == 1
     assert result.message == (
-        "labels.code: the share of 1 value changed by more than 5.0%: 10 from 50.0% to 58.0%"
+        "labels.code: the share of 1 value changed by more than 5.0% and chance: "
+        "10 from 50.0% to 58.0%"
     )
 
 
 def test_a_class_that_is_new_and_one_that_is_gone_count_with_their_whole_share():
     result = compared(of({"10": 0.9, "60": 0.1}), of({"10": 0.92, "40": 0.08}))
     assert result.message == (
-        "labels.code: the shares of 2 values changed by more than 5.0%: "
+        "labels.code: the shares of 2 values changed by more than 5.0% and chance: "
         "60 from 0.0% to 10.0%; 40 from 8.0% to 0.0%"
     )
 
@@ -59,6 +60,12 @@ def test_where_there_is_nothing_to_compare_the_check_holds_and_says_why(now, bef
     result = compared(now, before)
     assert result.success
     assert "to compare" in result.message
+
+
+@pytest.mark.parametrize(("rows", "is_met"), [(250, True), (2_500, False)])
+def test_what_chance_may_bring_in_a_small_slice_is_no_change(rows, is_met):
+    before = of({"10": 0.2, "40": 0.8}, rows=34_000)
+    assert compared(of({"10": 0.28, "40": 0.72}, rows=rows), before).success is is_met
 
 
 def test_only_the_first_few_of_many_classes_are_told():
