@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-COLUMNS, LINES = 156, 40
+COLUMNS, LINES = 104, 80
 TARGET = Path(__file__).with_name("demo.svg")
 
 
