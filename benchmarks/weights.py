@@ -120,7 +120,7 @@ def report(summary: Mapping[str, Any], runs: int) -> str:
     lines = [
         f"median of {runs}; fit of {_training().model.kind}, from Parquet to the fitted pipeline",
         f"{'':10}{'rows':>9}{'seconds':>9}{'peak':>9}{'of it, fit':>12}"
-        f"{'weighted F1':>13}{'macro F1':>10}{'log loss':>10}",
+        f"{'weighted F1':>13}{'macro F1':>10}{'accuracy':>10}",
     ]
     for way in WAYS:
         of_way, metrics = summary[way], summary[way]["metrics"]
@@ -128,7 +128,7 @@ def report(summary: Mapping[str, Any], runs: int) -> str:
             f"{way:10}{of_way['rows']:>9,}{of_way['seconds']:>9.1f}"
             f"{of_way['peak_bytes'] / 1e6:>6.0f} MB{of_way['bytes_of_the_fit'] / 1e6:>9.0f} MB"
             f"{metrics['weighted_f1']:>13.4f}{metrics['macro_f1']:>10.4f}"
-            f"{metrics['log_loss']:>10.4f}"
+            f"{metrics['accuracy']:>10.4f}"
         )
     time_share = summary[WEIGHTS]["seconds"] / summary[COPIES]["seconds"]
     bytes_share = summary[WEIGHTS]["bytes_of_the_fit"] / summary[COPIES]["bytes_of_the_fit"]
