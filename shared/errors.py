@@ -2,16 +2,23 @@
 
     HeadraceError
     ├── TransientError          tried again with backoff for as long as it lasts
-    │   └── ServerUnavailable
+    │   ├── ServerUnavailable
+    │   ├── LoginRefused
+    │   └── OutOfTurn           tried again when another event is done
     └── PermanentError          to the dead letters at once
         ├── UndecodableEvent
         ├── UnknownDataset
         ├── InvalidSpec
         ├── SourceNotFound
+        ├── SourceNotAllowed
+        ├── InvalidSettings
+        ├── RecordTooLarge
         └── InconsistentState
 
 Any other exception is an unknown error: a bounded number of tries, then the dead letters.
 """
+
+from collections.abc import Sequence
 
 
 class HeadraceError(Exception):
@@ -29,6 +36,29 @@ class ServerUnavailable(TransientError):
         super().__init__(f"{server} does not answer: {reason}")
         self.server = server
         self.reason = reason
+
+
+class LoginRefused(TransientError):
+    """A server answers and lets us not in.
+
+    Transient, since it can be mended there, as by making the user: the event is not at fault.
+    """
+
+    def __init__(self, server: str, reason: object) -> None:
+        super().__init__(f"{server} refuses the login: {reason}")
+        self.server = server
+        self.reason = reason
+
+
+class OutOfTurn(TransientError):
+    """Another event of the dataset has to be done before this one.
+
+    `after` is that one's correlation id. Where both wait in one partition, it is let past.
+    """
+
+    def __init__(self, message: str, *, after: str) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 class PermanentError(HeadraceError):
@@ -55,6 +85,30 @@ class InvalidSpec(PermanentError):
 
 class SourceNotFound(PermanentError):
     """A load names a folder, a prefix or an object that isn't there."""
+
+
+class SourceNotAllowed(PermanentError):
+    """A load names a source outside of those that `SOURCE_ROOTS` allows."""
+
+    def __init__(self, source: str, roots: Sequence[str]) -> None:
+        super().__init__(
+            f"{source[:200]!r} is outside of SOURCE_ROOTS: slices come from {', '.join(roots)}"
+        )
+        self.source = source
+        self.roots = tuple(roots)
+
+
+class InvalidSettings(PermanentError):
+    """Settings contradict each other, or name what is not there. Ends the process that has them."""
+
+
+class RecordTooLarge(PermanentError):
+    """A broker takes no record of that size."""
+
+    def __init__(self, server: str, reason: object) -> None:
+        super().__init__(f"{server} refuses a record as too large: {reason}")
+        self.server = server
+        self.reason = reason
 
 
 class InconsistentState(PermanentError):

@@ -3,60 +3,26 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
 from shared import __version__
+from shared.authorization import ChangesNeedToken
 from shared.messaging.consumer import Consumer
 from shared.observability.metrics import Metrics
+from shared.readiness import Readiness
 from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-CHECK_TIMEOUT_SECONDS = 6.0
-CHECK_KEPT_SECONDS = 2.0
-
-
-class Readiness:
-    """Asks each server that a service needs; an answer is kept for `CHECK_KEPT_SECONDS`."""
-
-    def __init__(self, checks: Mapping[str, Callable[[], None]]) -> None:
-        self._checks = checks
-        self._lock = threading.Lock()
-        self._asked_at = float("-inf")
-        self._faults: dict[str, str] = {}
-
-    def faults(self) -> dict[str, str]:
-        """What doesn't answer and why, by name; empty when all is well."""
-        with self._lock:
-            if time.monotonic() - self._asked_at >= CHECK_KEPT_SECONDS:
-                self._faults = self._ask()
-                self._asked_at = time.monotonic()
-            return self._faults
-
-    def _ask(self) -> dict[str, str]:
-        executor = ThreadPoolExecutor(len(self._checks), thread_name_prefix="check")
-        asked = {name: executor.submit(check) for name, check in self._checks.items()}
-        deadline = time.monotonic() + CHECK_TIMEOUT_SECONDS
-        faults = {}
-        for name, future in asked.items():
-            try:
-                future.result(timeout=max(0.0, deadline - time.monotonic()))
-            except TimeoutError:
-                faults[name] = f"no answer within {CHECK_TIMEOUT_SECONDS:g} s"
-            except Exception as error:
-                faults[name] = str(error).strip().splitlines()[0] if str(error) else repr(error)
-        executor.shutdown(wait=False, cancel_futures=True)
-        return faults
 
 
 class Health(BaseModel):
@@ -74,12 +40,18 @@ class Ready(BaseModel):
 
 
 class Info(BaseModel):
-    """What runs here. `lag` counts the records waiting, by topic."""
+    """What runs here. `lag` counts the records waiting, by topic.
+
+    `partitions` is 0 where the service has more replicas than its topics have partitions, and this
+    one stands by.
+    """
 
     service: str
+    replica: str
     version: str
     topics: list[str]
     is_connected: bool
+    partitions: int
     lag: dict[str, int]
 
 
@@ -132,13 +104,70 @@ def http_server(
     consumer: Consumer,
     readiness: Readiness,
     metrics: Metrics,
+    *,
+    guard: Callable[[Request], None] | None = None,
+    extend: Callable[[FastAPI], None] | None = None,
 ) -> HttpServer:
-    """The HTTP server of `service`."""
-    app = FastAPI(title=f"Headrace {service}", version=__version__)
-    app.include_router(_health_router(service, settings, consumer, readiness, metrics))
-    if router is not None:
-        app.include_router(router)
+    """The HTTP server of `service`, with its own guard of changes and its own last word, if any."""
+    app = service_app(service, router, settings, consumer, readiness, metrics, guard=guard)
+    if extend is not None:
+        extend(app)
     return HttpServer(app, settings)
+
+
+def service_app(
+    service: str,
+    router: APIRouter | None,
+    settings: Settings,
+    consumer: Consumer,
+    readiness: Readiness,
+    metrics: Metrics,
+    *,
+    guard: Callable[[Request], None] | None = None,
+) -> FastAPI:
+    """All endpoints of `service`: those of its own, and those that every service has."""
+    health = _health_router(service, settings, consumer, readiness, metrics)
+    routers = [health] if router is None else [health, router]
+    return http_app(service, settings, routers, guard=guard)
+
+
+def http_app(
+    service: str,
+    settings: Settings,
+    routers: Iterable[APIRouter],
+    *,
+    guard: Callable[[Request], None] | None = None,
+) -> FastAPI:
+    """The endpoints of `service`; `guard`, else the `API_TOKEN`, decides who may change things."""
+    app = FastAPI(
+        title=f"Headrace {service}",
+        version=__version__,
+        dependencies=[Depends(guard)] if guard else [],
+    )
+    if guard is None:
+        app.add_middleware(ChangesNeedToken, settings=settings)
+    app.add_exception_handler(RequestValidationError, _refuse)
+    for router in routers:
+        app.include_router(router)
+    return app
+
+
+def _refuse(request: Request, error: Exception) -> Response:
+    """422 with each fault's place and message, without the input: that may be no JSON, as NaN."""
+    faults = [
+        {
+            "type": fault["type"],
+            "loc": [part if isinstance(part, int) else _unicode(part) for part in fault["loc"]],
+            "msg": _unicode(fault["msg"]),
+        }
+        for fault in getattr(error, "errors", list)()
+    ]
+    return JSONResponse({"detail": faults}, status_code=422)
+
+
+def _unicode(text: str) -> str:
+    """`text` with halves of surrogate pairs as escapes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _health_router(
@@ -169,13 +198,14 @@ def _health_router(
         """Ready: Postgres, Kafka and the store answer, and the consumer is connected."""
         down = dict(readiness.faults())
         if not consumer.is_connected and "kafka" not in down:
-            down["consumer"] = "has no partitions yet"
+            down["consumer"] = "is not in its group yet"
         body = Ready(status="not ready" if down else "ready", down=down)
         return JSONResponse(body.model_dump(), status_code=503 if down else 200)
 
     @router.get("/metrics", response_class=PlainTextResponse)
     def prometheus_metrics() -> Response:
         """Prometheus' text format."""
+        metrics.replica.labels(service, settings.replica()).set(consumer.partitions)
         for topic, records in lag().items():
             metrics.lag.labels(service, topic).set(records)
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -185,9 +215,11 @@ def _health_router(
         """Version, topics consumed, lag."""
         return Info(
             service=service,
+            replica=settings.replica(),
             version=__version__,
             topics=sorted(consumer.topics),
             is_connected=consumer.is_connected,
+            partitions=consumer.partitions,
             lag=lag(),
         )
 

@@ -19,11 +19,14 @@ from shared.database.tables import loads, slices
 from shared.errors import HeadraceError, PermanentError
 from shared.object_store import ObjectStore, ObjectUri
 from shared.settings import Settings
+from shared.source_roots import SourceRoots
 
 # A slice's name becomes part of object names, so it must be one step of a path and no more.
 _SLICE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._%+=@-]{0,119}")
 IN_PROGRESS = (LoadStatus.LOADING, LoadStatus.LOADED, LoadStatus.VALIDATED)
 REFUSED = (LoadStatus.REJECTED, LoadStatus.FAILED)
+WITHDRAWN_CODE = "withdrawn"
+"""Of the reason that a withdrawal was asked for with, among `loads.reasons`."""
 
 
 class BadRequest(PermanentError):
@@ -70,8 +73,8 @@ def load_request(
     path of `source` is taken from the current folder, one of the spec from the spec's folder.
     A share that was loaded before keeps its date.
 
-    Raises `UnknownDataset`, `FaultySpec`, `NothingToLoad` where the whole is reached, and
-    `BadRequest` for anything else that is wrong with it.
+    Raises `UnknownDataset`, `FaultySpec`, `NothingToLoad` where the whole is reached,
+    `SourceNotAllowed`, and `BadRequest` for anything else that is wrong with it.
     """
     spec = find_spec(settings.datasets_dir, dataset)
     if slice_key is None:
@@ -83,10 +86,12 @@ def load_request(
         derived = date_of_slice(spec, slice_key, asked_at)  # the ingestor would derive a name's own
         if spec.slices.as_of(slice_key) is None:
             as_of = _published_as_of(connection, dataset, slice_key) or derived
+    source_uri = _source_uri(connection, settings, spec, slice_key, source)
+    SourceRoots.of(settings).require(source_uri)
     return LoadRequested(
         dataset=dataset,
         slice_key=slice_key,
-        source_uri=_source_uri(connection, settings, spec, slice_key, source),
+        source_uri=source_uri,
         as_of=as_of,
         requested_by=requested_by,
     )
@@ -96,7 +101,7 @@ def check_slice_key(slice_key: str) -> None:
     """Raise `BadRequest` where `slice_key` can't be the name of any slice."""
     if not _SLICE_KEY.fullmatch(slice_key):
         raise BadRequest(
-            f"{slice_key!r} can't name a slice: letters, digits and ._%+=@- only, 120 at most"
+            f"{slice_key[:200]!r} can't name a slice: letters, digits and ._%+=@- only, 120 at most"
         )
 
 
@@ -127,8 +132,9 @@ def date_of_slice(spec: DatasetSpec, slice_key: str, asked_at: datetime) -> date
 def next_slice(connection: Connection, spec: DatasetSpec) -> str:
     """The slice after all that are published, in progress, or asked for and not yet begun.
 
-    Rejected and failed ones don't count, so they come again. Neither do slices that were loaded
-    under a name of their own with an explicit date. Raises `NothingToLoad` where none is left.
+    One that was withdrawn counts: it comes again by its name only. Rejected and failed ones don't,
+    so they come again. Neither do slices that were loaded under a name of their own with an
+    explicit date. Raises `NothingToLoad` where none is left.
     """
     query = text("""
         SELECT slice_key FROM headrace.slices WHERE dataset = :dataset
@@ -143,7 +149,7 @@ def next_slice(connection: Connection, spec: DatasetSpec) -> str:
     """)
     parameters = {
         "dataset": spec.dataset,
-        "held": [status.value for status in IN_PROGRESS],
+        "held": [status.value for status in (*IN_PROGRESS, LoadStatus.WITHDRAWN)],
         "topic": LoadRequested.topic.value,
     }
     taken = [key for (key,) in connection.execute(query, parameters) if _fits(spec, key)]
@@ -209,6 +215,7 @@ def _source_uri(
     is_increment = spec.slices.increment is not None
     if source is not None:
         folder = _absolute(source, Path.cwd())
+        SourceRoots.of(settings).require(folder)  # before anybody looks what is there
         return folder if is_increment else _slice_folder(settings, folder, slice_key)
     if spec.slices.source is not None:
         folder = _absolute(spec.slices.source, settings.datasets_dir.absolute())
@@ -235,11 +242,31 @@ def _absolute(source: str, base: Path) -> str:
     if source.startswith("s3://"):
         ObjectUri.parse(source)
         return source.rstrip("/")
+    try:
+        return str((base / local_path(source).expanduser()).resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # no such user, links in a circle
+        raise BadRequest(f"{source[:200]!r} is no folder: {error}") from error
+
+
+def local_path(source: str) -> Path:
+    """The path that a source on this machine names, also as `file://…`.
+
+    Raises `BadRequest` where it names none.
+    """
+    shown, path = repr(source[:200]), source
     if source.startswith("file:"):
-        return str(Path(unquote(urlsplit(source).path)))
-    if "://" in source:
-        raise BadRequest(f"{source!r} is neither a path nor file:// nor s3://")
-    return str((base / Path(source).expanduser()).resolve())
+        try:
+            split = urlsplit(source)
+        except ValueError as error:
+            raise BadRequest(f"{shown} is no folder: {error}") from error
+        if split.netloc not in ("", "localhost"):
+            raise BadRequest(f"{shown} names the host {split.netloc}: file:/// is this machine")
+        path = unquote(split.path)
+    elif "://" in source:
+        raise BadRequest(f"{shown} is neither a path nor file:// nor s3://")
+    if "\0" in path:
+        raise BadRequest(f"{shown} is no folder: it has the character U+0000")
+    return Path(path)
 
 
 def _child(folder: str, slice_key: str) -> str:
@@ -250,6 +277,9 @@ def _slice_folder(settings: Settings, folder: str, slice_key: str) -> str:
     """The subfolder named like the slice if there is one, else the folder itself."""
     child = _child(folder, slice_key)
     if not folder.startswith("s3://"):
-        return child if Path(child).is_dir() else folder
+        try:
+            return child if Path(child).is_dir() else folder
+        except OSError as error:  # longer than a path may be
+            raise BadRequest(f"{folder[:200]!r} is no folder: {error}") from error
     found = ObjectStore(settings).list(ObjectUri.parse(f"{child}/"))
     return child if found else folder

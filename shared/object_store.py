@@ -1,8 +1,9 @@
 """Objects in the S3 store. The only importer of boto3."""
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -10,16 +11,11 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-)
-from botocore.exceptions import (
-    ConnectionError as BotoConnectionError,
-)
+from botocore.exceptions import ClientError
 
-from shared.errors import PermanentError, ServerUnavailable, SourceNotFound
+from shared.errors import InvalidSettings, PermanentError
+from shared.object_store_errors import NOT_FOUND, code_of, store_errors
+from shared.object_store_writer import ObjectWriter
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,7 +23,7 @@ if TYPE_CHECKING:
 
 _PART_BYTES = 8 << 20
 _KEY_BYTES = 1024
-_NOT_FOUND = {"NoSuchKey", "NoSuchBucket", "404", "NotFound"}
+_DELETED_AT_ONCE = 1000
 
 
 class Bucket(StrEnum):
@@ -78,17 +74,20 @@ class StoredObject:
     uri: ObjectUri
     size: int
     etag: str
+    modified_at: datetime
 
 
 class ObjectStore:
     """The store. Thread-safe.
 
-    Every method raises `ServerUnavailable` where the store doesn't answer, and `SourceNotFound`
-    where an object or bucket that it needs isn't there.
+    Every method raises `ServerUnavailable` where the store doesn't answer, `LoginRefused` where it
+    doesn't know our keys or keeps us from our own buckets, and `SourceNotFound` where an object or
+    bucket that it needs isn't there.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._ours = frozenset(map(settings.bucket, Bucket))
         key, secret = settings.aws_access_key_id, settings.aws_secret_access_key
         self._client: S3Client = boto3.client(
             "s3",
@@ -96,16 +95,21 @@ class ObjectStore:
             region_name=settings.aws_region,
             aws_access_key_id=key.get_secret_value() if key else None,
             aws_secret_access_key=secret.get_secret_value() if secret else None,
+            verify=_ca_file(settings),
             config=Config(
                 signature_version="s3v4",
-                connect_timeout=5,
-                read_timeout=60,
-                retries={"max_attempts": 2, "mode": "standard"},
+                connect_timeout=settings.connect_timeout_seconds,
+                read_timeout=settings.silence_seconds,
+                tcp_keepalive=True,
+                retries={"total_max_attempts": 2, "mode": "standard"},
                 s3={"addressing_style": "path"} if settings.s3_endpoint_url else {},
             ),
         )
         self._transfer = TransferConfig(
-            multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=2
+            multipart_threshold=_PART_BYTES,
+            multipart_chunksize=_PART_BYTES,
+            max_concurrency=2,
+            num_download_attempts=1,  # each takes its silence; whoever asked tries again
         )
 
     def uri(self, bucket: Bucket, key: str) -> ObjectUri:
@@ -116,31 +120,35 @@ class ObjectStore:
         """Create those of our buckets that aren't there."""
         for bucket in Bucket:
             name = self._settings.bucket(bucket)
-            with _errors(name):
+            with store_errors(name):
                 try:
                     self._client.head_bucket(Bucket=name)
                 except ClientError as error:
-                    if _code(error) not in _NOT_FOUND:
+                    if code_of(error) not in NOT_FOUND:
                         raise
                     self._client.create_bucket(Bucket=name)
 
     def check(self) -> None:
         """Return if the store answers."""
-        with _errors("the store"):
+        with store_errors("the store"):
             self._client.head_bucket(Bucket=self._settings.bucket(Bucket.LANDING))
 
     def put_bytes(self, uri: ObjectUri, data: bytes, *, content_type: str) -> None:
         """Write an object whole."""
-        with _errors(str(uri)):
+        with self._errors(uri):
             self._client.put_object(
                 Bucket=uri.bucket, Key=uri.key, Body=data, ContentType=content_type
             )
+
+    def writer(self, uri: ObjectUri, *, content_type: str) -> ObjectWriter:
+        """Write an object piece by piece: there when `close` returns, and not before."""
+        return ObjectWriter(self._client, uri.bucket, uri.key, content_type)
 
     def put_file(
         self, uri: ObjectUri, path: Path, *, content_type: str = "application/octet-stream"
     ) -> None:
         """Upload a file, in parts where it is large."""
-        with _errors(str(uri)):
+        with self._errors(uri):
             self._client.upload_file(
                 str(path),
                 uri.bucket,
@@ -151,12 +159,12 @@ class ObjectStore:
 
     def get_bytes(self, uri: ObjectUri) -> bytes:
         """An object's content. For small objects."""
-        with _errors(str(uri)):
+        with self._errors(uri):
             return self._client.get_object(Bucket=uri.bucket, Key=uri.key)["Body"].read()
 
     def get_file(self, uri: ObjectUri, path: Path) -> None:
         """Download an object to `path`."""
-        with _errors(str(uri)):
+        with self._errors(uri):
             self._client.download_file(uri.bucket, uri.key, str(path), Config=self._transfer)
 
     @contextmanager
@@ -167,7 +175,7 @@ class ObjectStore:
         part: dict[str, Any] = {}
         if start or stop is not None:
             part = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
-        with _errors(str(uri)):
+        with self._errors(uri):
             body = self._client.get_object(Bucket=uri.bucket, Key=uri.key, **part)["Body"]
             try:
                 yield body  # type: ignore[misc]  # botocore's StreamingBody is an IOBase
@@ -176,17 +184,17 @@ class ObjectStore:
 
     def stat(self, uri: ObjectUri) -> StoredObject:
         """An object's size and ETag."""
-        with _errors(str(uri)):
+        with self._errors(uri):
             found = self._client.head_object(Bucket=uri.bucket, Key=uri.key)
-            return StoredObject(uri, found["ContentLength"], found["ETag"])
+            return StoredObject(uri, found["ContentLength"], found["ETag"], found["LastModified"])
 
     def exists(self, uri: ObjectUri) -> bool:
         """Whether the object is there."""
-        with _errors(str(uri)):
+        with self._errors(uri):
             try:
                 self._client.head_object(Bucket=uri.bucket, Key=uri.key)
             except ClientError as error:
-                if _code(error) in _NOT_FOUND:
+                if code_of(error) in NOT_FOUND:
                     return False
                 raise
             return True
@@ -201,7 +209,7 @@ class ObjectStore:
         wanted = sorted({n for n in names if _is_key(prefix + n)}, reverse=True)
         found: dict[str, int] = {}
         token: str | None = None
-        with _errors(str(folder)):
+        with self._errors(folder):
             while wanted:
                 sought = len(wanted)
                 start: dict[str, Any] = {"StartAfter": (prefix + wanted[-1])[:-1]}
@@ -227,43 +235,61 @@ class ObjectStore:
                     token = None
         return found
 
+    def delete(self, objects: Iterable[ObjectUri]) -> None:
+        """Delete objects; one that isn't there is no fault."""
+        by_bucket: dict[str, list[str]] = {}
+        for uri in objects:
+            by_bucket.setdefault(uri.bucket, []).append(uri.key)
+        for bucket, keys in by_bucket.items():
+            for begin in range(0, len(keys), _DELETED_AT_ONCE):
+                part = keys[begin : begin + _DELETED_AT_ONCE]
+                with store_errors(f"s3://{bucket}"):
+                    answer = self._client.delete_objects(
+                        Bucket=bucket,
+                        Delete={"Objects": [{"Key": key} for key in part], "Quiet": True},
+                    )
+                if refused := answer.get("Errors"):
+                    said = f"{refused[0].get('Key')}: {refused[0].get('Message')}"
+                    raise PermanentError(f"the S3 store deletes not all of s3://{bucket}: {said}")
+
     def list(self, prefix: ObjectUri, *, deep: bool = True) -> list[StoredObject]:
         """All objects whose key begins with `prefix.key`, by key.
 
         Without `deep` only those whose key has no further slash.
         """
-        with _errors(str(prefix)):
+        with self._errors(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=prefix.bucket, Prefix=prefix.key, Delimiter="" if deep else "/"
             )
             return [
-                StoredObject(ObjectUri(prefix.bucket, item["Key"]), item["Size"], item["ETag"])
+                StoredObject(
+                    ObjectUri(prefix.bucket, item["Key"]),
+                    item["Size"],
+                    item["ETag"],
+                    item["LastModified"],
+                )
                 for page in pages
                 for item in page.get("Contents", [])
             ]
 
+    def _errors(self, uri: ObjectUri) -> AbstractContextManager[None]:
+        return store_errors(str(uri), is_ours=uri.bucket in self._ours)
+
+
+def _ca_file(settings: Settings) -> str | None:
+    """The file of the CAs that the store's certificate may be of; None for those of the system."""
+    path = settings.s3_ca_file
+    if path is None:
+        return None
+    if not path.is_file():
+        raise InvalidSettings(f"S3_CA_FILE: there is no file {path}")
+    if not (settings.s3_endpoint_url or "https:").startswith("https:"):
+        raise InvalidSettings(
+            f"S3_CA_FILE is set, and S3_ENDPOINT_URL={settings.s3_endpoint_url} encrypts nothing: "
+            "set it to an https address, or unset S3_CA_FILE"
+        )
+    return str(path)
+
 
 def _is_key(key: str) -> bool:
     return len(key.encode()) <= _KEY_BYTES
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-@contextmanager
-def _errors(what: str) -> Iterator[None]:
-    """Give boto's errors our classes."""
-    try:
-        yield
-    except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if _code(error) in _NOT_FOUND:
-            raise SourceNotFound(f"{what} is not there") from error
-        if status >= 500 or _code(error) in {"SlowDown", "RequestTimeout"}:
-            raise ServerUnavailable("the S3 store", error) from error
-        raise PermanentError(f"the S3 store refuses {what}: {error}") from error
-    except (BotoConnectionError, HTTPClientError) as error:
-        raise ServerUnavailable("the S3 store", error) from error
-    except BotoCoreError as error:
-        raise PermanentError(f"{what}: {error}") from error

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
+from shared.contracts.drift_spec import OF_CATEGORIES, OF_NUMBERS, OF_TEXTS, Drift, Measure
 from shared.contracts.increment import Increment
 from shared.contracts.schedule_spec import Schedule
 from shared.contracts.slice_naming import SliceNaming
@@ -73,6 +74,7 @@ class DatasetSpec(SpecPart):
     tables: dict[Name, Table] = Field(min_length=1)
     training: Training | None = None
     schedule: Schedule | None = None
+    drift: Drift | None = None
 
     @field_validator("dataset")
     @classmethod
@@ -105,6 +107,8 @@ class DatasetSpec(SpecPart):
                     )
         if self.training is not None:
             self._training_agrees(self.training)
+        if self.drift is not None:
+            self._drift_agrees(self.drift)
         return self
 
     def _files_agree(self, name: str, table: Table) -> None:
@@ -147,6 +151,39 @@ class DatasetSpec(SpecPart):
                     raise ValueError(f"training: the text {name}.{column} is no feature")
                 if self.tables[name].columns[column].type is not ColumnType.STRING:
                     raise ValueError(f"training: the text {name}.{column} is no string")
+
+    def _drift_agrees(self, drift: Drift) -> None:
+        if self.training is None:
+            raise ValueError("drift: there is no training, so there is no dataset to compare")
+        measures = self._measures_of(self.training)
+        for name in (*drift.features, *drift.ignore):
+            if name not in measures:
+                raise ValueError(
+                    f"drift: {name} is neither a feature of the training nor its target"
+                )
+        for name, thresholds in drift.features.items():
+            for measure in thresholds:
+                if measure not in measures[name]:
+                    raise ValueError(
+                        f"drift: {name} has no measure {measure.value}, but "
+                        + ", ".join(each.value for each in measures[name])
+                    )
+
+    def _measures_of(self, training: Training) -> dict[str, tuple[Measure, ...]]:
+        """By which measures each feature and the target are compared."""
+        texts = training.text.feature_names if training.text else ()
+        found: dict[str, tuple[Measure, ...]] = {
+            f"{training.target.table}.{training.target.column}": OF_CATEGORIES
+        }
+        for table, columns in training.features.items():
+            for column in columns:
+                kind = self.tables[table].columns[column].type
+                is_category = kind in (ColumnType.STRING, ColumnType.BOOLEAN)
+                name = f"{table}.{column}"
+                found[name] = OF_CATEGORIES if is_category else OF_NUMBERS
+                if name in texts:
+                    found[name] = OF_TEXTS
+        return found
 
     def parents_first(self) -> list[str]:
         """The tables' names, each after those its foreign keys name; a cycle as it is declared."""

@@ -18,9 +18,9 @@ class Increment(SpecPart):
     to floor(N × 0.43); and so on to `100%`.
     """
 
-    initial: Decimal = Field(gt=0, le=100)
+    initial: Decimal = Field(gt=0, le=100, decimal_places=4)
     """Per cent of the first slice."""
-    step: Decimal = Field(gt=0, le=100)
+    step: Decimal = Field(gt=0, le=100, decimal_places=4)
     """Per cent more with each slice after it."""
     row_number: str = ""
     """Header of the column that numbers the rows, by which files are joined. Empty is a column

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 Step = Literal["day", "week", "month"]
+_WIDEST = 120
 
 
 class SliceNaming(BaseModel):
@@ -36,7 +37,24 @@ class SliceNaming(BaseModel):
             raise ValueError("a pattern has one field: {index}, {index:03d} or {date:%Y-%m-%d}")
         if fields == ["index"] and self.first_as_of is None:
             raise ValueError("a numbered pattern needs first_as_of")
+        self._check_that_names_are_read_back()
         return self
+
+    def _check_that_names_are_read_back(self) -> None:
+        """Raise `ValueError` where a name of this pattern would not say its number or its date."""
+        fields = " ".join(re.findall(r"\{([^{}]*)\}", self.pattern))
+        if any(int(width) > _WIDEST for width in re.findall(r"\d+", fields)):
+            raise ValueError(f"no part of a name may be wider than {_WIDEST} characters")
+        day = date(2024, 1, 31)
+        try:
+            if self.is_dated:
+                is_read = self._date_in(self.pattern.format(date=day)) == day
+            else:
+                is_read = self.index(self.pattern.format(index=7)) == 7
+        except (ValueError, IndexError, KeyError, re.error) as error:
+            raise ValueError(f"pattern {self.pattern!r} can't be used: {error}") from error
+        if not is_read:
+            raise ValueError(f"names of the pattern {self.pattern!r} don't say which slice it is")
 
     @property
     def is_dated(self) -> bool:

@@ -68,6 +68,29 @@ class Format(SpecPart):
             raise ValueError("a delimiter is one character, or auto")
         return value
 
+    @field_validator("delimiter", "quote")
+    @classmethod
+    def _of_ascii(cls, value: str) -> str:
+        if not value.isascii() or value in ("\0", "\r", "\n"):
+            raise ValueError("a delimiter or quote is an ASCII character, and ends no line")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_codec(cls, value: str) -> str:
+        try:
+            if value != "auto":
+                "".encode(value)  # unlike codecs.lookup, refuses codecs that aren't for text
+        except (LookupError, ValueError) as error:
+            raise ValueError(f"the encoding {value!r} is not known: {error}") from error
+        return value
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        if self.delimiter == self.quote:
+            raise ValueError("the delimiter and the quote are the same character")
+        return self
+
 
 class ForeignKey(SpecPart):
     """Every non-null value of `columns` must be a key of `table`, staged or current."""
@@ -145,7 +168,8 @@ class Table(SpecPart):
     """A table of the dataset."""
 
     key: tuple[ColumnName, ...] = Field(min_length=1)
-    columns: dict[ColumnName, Column] = Field(min_length=1)
+    columns: dict[ColumnName, Column] = Field(min_length=1, max_length=1500)
+    """In Postgres a table has at most 1,600, and some are Headrace's."""
     file: str | None = None
     """The file's name within the slice's folder; `<table>.csv` by default. A `*` is a wildcard."""
     required: bool = True

@@ -36,6 +36,11 @@ class Text(SpecPart):
     min_rows: int = Field(default=2, ge=1)
     """In how many rows a run must be to be counted at all."""
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The features that are read as text, in the order in which they are joined."""
+        return tuple(f"{table}.{column}" for table, of in self.features.items() for column in of)
+
     @field_validator("word_ngrams", "character_ngrams")
     @classmethod
     def _shortest_first(cls, value: tuple[int, int]) -> tuple[int, int]:
@@ -73,9 +78,11 @@ class ModelChoice(SpecPart):
     """The estimator and its registered name."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,120}$")]
-    kind: Literal["logistic_regression", "linear_svm", "random_forest", "gradient_boosting"]
+    kind: Literal[
+        "logistic_regression", "linear_svm", "random_forest", "gradient_boosting", "xgboost"
+    ]
     parameters: dict[str, Any] = Field(default_factory=dict)
-    """Of the scikit-learn estimator, by its own names."""
+    """Of the estimator, by its own names."""
     seed: int = 0
 
 

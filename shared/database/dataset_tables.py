@@ -23,6 +23,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.table_spec import ColumnType, Table
+from shared.database.roles import let_readers_read
 from shared.database.sql_names import column_list as column_list
 from shared.database.sql_names import quoted as quoted
 from shared.database.state_views import create_state_views, drop_state_views
@@ -89,6 +90,7 @@ def ensure_dataset(connection: Connection, spec: DatasetSpec) -> None:
         _ensure_table(connection, spec.dataset, name, table)
     for statement in create_state_views(spec):
         connection.execute(text(statement))
+    let_readers_read(connection, spec.dataset)
     applied = insert(datasets).values(
         dataset=spec.dataset,
         spec_digest=spec.digest(),

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, text
 
+from shared.contracts.dataset_spec import DatasetSpec
+from shared.contracts.table_spec import Table
 from shared.database.dataset_tables import quoted, staging_schema, staging_table
 
 
@@ -32,6 +34,30 @@ def create_staged_images(dataset: str, table: str, load_id: str) -> list[str]:
             bytes bigint
         )""",
     ]
+
+
+def row_key(table: Table, alias: str = "") -> str:
+    """SQL for a row's key as one text, which names the row in `headrace.images`."""
+    before = f"{alias}." if alias else ""
+    keys = [f"{before}{quoted(column)}::text" for column in table.key]
+    # Of several columns no simple join is safe: any text may stand in a value.
+    return keys[0] if len(keys) == 1 else f"json_build_array({', '.join(keys)})::text"
+
+
+def forget_images(
+    connection: Connection, spec: DatasetSpec, table: str, loads: Iterable[str]
+) -> None:
+    """Forget the pictures that `loads` found of rows which are no current ones."""
+    key = row_key(spec.tables[table], "c")
+    statement = f"""
+        DELETE FROM headrace.images AS i
+        WHERE i.dataset = :dataset AND i.table_name = :table AND i.load_id = ANY (:loads)
+          AND NOT EXISTS (
+              SELECT FROM {quoted(spec.dataset, table)} AS c WHERE {key} = i.row_key
+          )
+    """
+    parameters = {"dataset": spec.dataset, "table": table, "loads": list(loads)}
+    connection.execute(text(statement), parameters)
 
 
 def keep_staged_images(

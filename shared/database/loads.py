@@ -14,6 +14,7 @@ FINAL = frozenset(
         LoadStatus.UNCHANGED,
         LoadStatus.SUPERSEDED,
         LoadStatus.FAILED,
+        LoadStatus.WITHDRAWN,
     }
 )
 

@@ -75,6 +75,18 @@ class RejectedSlice:
 
 
 @dataclass(frozen=True)
+class WithdrawnSlice:
+    """A slice that was taken back and not loaded again."""
+
+    load_id: str
+    """The withdrawal's."""
+    slice_key: str
+    requested_by: str
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True)
 class DatasetOverview:
     """One dataset. Without a spec that can be read, `fault` says why and the rest is as found."""
 
@@ -106,8 +118,9 @@ class DatasetOverview:
     oldest_unpublished: datetime | None
     rejected: Sequence[RejectedSlice]
     dead_letters: int
-    """Not redriven."""
+    """Neither redriven nor dropped."""
     missing_images: int
+    withdrawn: Sequence[WithdrawnSlice] = ()
 
 
 def read_overview(
@@ -132,6 +145,7 @@ class _Found:
     counts: Mapping[str, Mapping[str, Any]]
     waiting: Mapping[str, list[Mapping[str, Any]]]
     rejected: Mapping[str, list[Mapping[str, Any]]]
+    withdrawn: Mapping[str, list[Mapping[str, Any]]]
 
     @classmethod
     def read(cls, connection: Connection, names: Sequence[str]) -> "_Found":
@@ -156,6 +170,7 @@ class _Found:
             counts=one(queries.COUNTS),
             waiting=many(queries.WAITING),
             rejected=many(queries.REJECTED),
+            withdrawn=many(queries.WITHDRAWN),
         )
 
 
@@ -191,6 +206,7 @@ def _overview(name: str, datasets_dir: Path, found: _Found, next_run: NextRun) -
         rejected=[RejectedSlice(**row) for row in found.rejected.get(name, [])],
         dead_letters=counts.get("dead_letters", 0),
         missing_images=counts.get("missing_images", 0),
+        withdrawn=[WithdrawnSlice(**row) for row in found.withdrawn.get(name, [])],
     )
 
 

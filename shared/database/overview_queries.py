@@ -1,5 +1,7 @@
 """The statements of the overview, each with its rows by dataset. `:datasets` names those wanted."""
 
+from shared.database.state_views import REACH_AND_CHANGES
+
 REACHED = """
     SELECT s.dataset, count(*) AS slices, max(l.percentage) AS percentage,
            (array_agg(s.slice_key ORDER BY l.percentage DESC NULLS LAST, s.as_of DESC))[1]
@@ -13,37 +15,52 @@ REACHED = """
 
 ROWS = """
     SELECT dataset, jsonb_object_agg(t.name, t.facts -> 'rows') AS rows
-    FROM (
-        SELECT DISTINCT ON (dataset) dataset, tables
+    FROM unnest(CAST(:datasets AS text[])) AS d (dataset)
+    CROSS JOIN LATERAL (
+        SELECT tables
         FROM headrace.snapshots
-        WHERE dataset = ANY(:datasets)
-        ORDER BY dataset, as_of DESC, known_at DESC
+        WHERE dataset = d.dataset
+        ORDER BY as_of DESC, known_at DESC
+        LIMIT 1
     ) AS newest
     CROSS JOIN LATERAL jsonb_each(newest.tables) AS t (name, facts)
     GROUP BY dataset
 """
 
 CLASSES = """
-    SELECT DISTINCT ON (dataset) dataset, class_counts
-    FROM headrace.training_datasets
-    WHERE dataset = ANY(:datasets)
-    ORDER BY dataset, as_of DESC, created_at DESC
+    SELECT dataset, class_counts
+    FROM unnest(CAST(:datasets AS text[])) AS d (dataset)
+    CROSS JOIN LATERAL (
+        SELECT class_counts
+        FROM headrace.training_datasets
+        WHERE dataset = d.dataset
+        ORDER BY as_of DESC, created_at DESC
+        LIMIT 1
+    ) AS newest
 """
 
 LAST_LOAD = """
-    SELECT DISTINCT ON (dataset) dataset, load_id, slice_key, status,
-           coalesce(finished_at, started_at) AS at
-    FROM headrace.loads
-    WHERE dataset = ANY(:datasets)
-    ORDER BY dataset, started_at DESC
+    SELECT dataset, load_id, slice_key, status, at
+    FROM unnest(CAST(:datasets AS text[])) AS d (dataset)
+    CROSS JOIN LATERAL (
+        SELECT load_id, slice_key, status, coalesce(finished_at, started_at) AS at
+        FROM headrace.loads
+        WHERE dataset = d.dataset
+        ORDER BY started_at DESC
+        LIMIT 1
+    ) AS newest
 """
 
 CHAMPION = """
-    SELECT DISTINCT ON (dataset) dataset, model_name, model_version, metric, score, as_of,
-           decided_at AS since
-    FROM headrace.promotions
-    WHERE dataset = ANY(:datasets) AND promoted
-    ORDER BY dataset, decided_at DESC
+    SELECT dataset, model_name, model_version, metric, score, as_of, since
+    FROM unnest(CAST(:datasets AS text[])) AS d (dataset)
+    CROSS JOIN LATERAL (
+        SELECT model_name, model_version, metric, score, as_of, decided_at AS since
+        FROM headrace.promotions
+        WHERE dataset = d.dataset AND promoted
+        ORDER BY decided_at DESC
+        LIMIT 1
+    ) AS newest
 """
 
 COUNTS = """
@@ -58,7 +75,7 @@ COUNTS = """
     CROSS JOIN LATERAL (
         SELECT count(*) AS dead_letters
         FROM headrace.dead_letters
-        WHERE redriven_at IS NULL AND dataset = d.dataset
+        WHERE redriven_at IS NULL AND dropped_at IS NULL AND dataset = d.dataset
     ) AS dead
     CROSS JOIN LATERAL (
         SELECT count(*) AS missing_images
@@ -73,11 +90,11 @@ WAITING = """
         FROM headrace.loads
         WHERE status IN ('loading', 'loaded', 'validated')
         UNION
-        -- What a service has emitted and the next one has neither done nor given up.
+        -- What a service has emitted and the next one has neither done nor given up. While its
+        -- slice is loaded or validated, the load says so itself.
         SELECT key, headers ->> 'ce_correlationid', split_part(headers ->> 'ce_subject', '/', 2)
         FROM headrace.outbox AS o
-        WHERE topic IN (
-                'load-requested', 'slice-loaded', 'validated', 'snapshotted', 'dataset-ready')
+        WHERE topic IN ('load-requested', 'snapshotted', 'dataset-ready')
             AND NOT EXISTS (SELECT FROM headrace.inbox AS i WHERE i.event_id = o.event_id)
             AND NOT EXISTS (
                 SELECT FROM headrace.dead_letters AS d
@@ -116,26 +133,29 @@ REJECTED = """
     ORDER BY dataset, as_of, slice_key
 """
 
-# `rows` is how far the load reaches, as in the view `data_loads`.
-HISTORY = """
+WITHDRAWN = """
+    SELECT DISTINCT ON (dataset, slice_key)
+           dataset, load_id, slice_key, requested_by, finished_at AS at,
+           coalesce(reasons -> 0 ->> 'message', '') AS reason
+    FROM headrace.loads AS l
+    WHERE dataset = ANY(:datasets) AND kind = 'withdrawal' AND status = 'withdrawn'
+        AND NOT EXISTS (
+            SELECT FROM headrace.slices AS s
+            WHERE s.dataset = l.dataset AND s.slice_key = l.slice_key)
+    ORDER BY dataset, slice_key, started_at DESC
+"""
+
+HISTORY = f"""
     SELECT l.load_id, l.dataset, l.slice_key, l.as_of, l.revision, l.percentage,
-           coalesce(l.end_row, r.rows) AS rows,
-           c.inserted, c.updated, c.unchanged, c.deleted, l.rows_quarantined,
-           l.status, l.requested_by, l.started_at, l.finished_at AS completed_at,
+           coalesce(l.end_row, largest.rows) AS rows,
+           changed.inserted, changed.updated, changed.unchanged, changed.deleted,
+           l.rows_quarantined,
+           l.status, l.kind, l.withdrawn_at, l.corrects, l.correction, l.trains, l.requested_by,
+           l.started_at, l.finished_at AS completed_at,
            m.model_name, m.model_version, m.metric, m.score, m.decision,
            l.changes, l.images, l.reasons
     FROM headrace.loads AS l
-    LEFT JOIN LATERAL (
-        SELECT max((t.part ->> 'rows_loaded')::bigint) AS rows
-        FROM jsonb_array_elements(nullif(l.tables, 'null')) AS t (part)
-    ) AS r ON true
-    LEFT JOIN LATERAL (
-        SELECT sum((t.made ->> 'inserted')::bigint) AS inserted,
-               sum((t.made ->> 'updated')::bigint) AS updated,
-               sum((t.made ->> 'unchanged')::bigint) AS unchanged,
-               sum((t.made ->> 'deleted')::bigint) AS deleted
-        FROM jsonb_each(nullif(l.changes, 'null')) AS t (name, made)
-    ) AS c ON true
+    {REACH_AND_CHANGES}
     LEFT JOIN LATERAL (
         SELECT model_name, model_version, metric, score, decision
         FROM headrace.promotions

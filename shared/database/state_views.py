@@ -18,6 +18,21 @@ from shared.contracts.dataset_spec import STATE_VIEWS, DatasetSpec
 from shared.contracts.training_spec import Target
 from shared.database.sql_names import quoted
 
+REACH_AND_CHANGES = """
+    CROSS JOIN LATERAL (
+        SELECT max((t ->> 'rows_loaded')::bigint) AS rows
+        FROM jsonb_array_elements(nullif(l.tables, 'null')) AS t
+    ) AS largest
+    CROSS JOIN LATERAL (
+        SELECT sum((c.value ->> 'inserted')::bigint)::bigint AS inserted,
+               sum((c.value ->> 'updated')::bigint)::bigint AS updated,
+               sum((c.value ->> 'unchanged')::bigint)::bigint AS unchanged,
+               sum((c.value ->> 'deleted')::bigint)::bigint AS deleted
+        FROM jsonb_each(nullif(l.changes, 'null')) AS c
+    ) AS changed
+"""
+"""To a load `l`: the rows of the largest table that it loaded, and what became of its rows."""
+
 
 def drop_state_views(dataset: str) -> list[str]:
     """Statements that drop those views that are there."""
@@ -41,17 +56,7 @@ def _data_loads(spec: DatasetSpec) -> str:
                changed.inserted, changed.updated, changed.unchanged, changed.deleted,
                l.requested_by, l.started_at, l.finished_at AS completed_at, l.reasons
         FROM headrace.loads AS l
-        CROSS JOIN LATERAL (
-            SELECT max((t ->> 'rows_loaded')::bigint) AS rows
-            FROM jsonb_array_elements(nullif(l.tables, 'null')) AS t
-        ) AS largest
-        CROSS JOIN LATERAL (
-            SELECT sum((c.value ->> 'inserted')::bigint)::bigint AS inserted,
-                   sum((c.value ->> 'updated')::bigint)::bigint AS updated,
-                   sum((c.value ->> 'unchanged')::bigint)::bigint AS unchanged,
-                   sum((c.value ->> 'deleted')::bigint)::bigint AS deleted
-            FROM jsonb_each(nullif(l.changes, 'null')) AS c
-        ) AS changed
+        {REACH_AND_CHANGES}
         WHERE l.dataset = '{spec.dataset}'
     """
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class LoadStatus(StrEnum):
-    """Where a load stands. The last five are final."""
+    """Where a load stands. Those after `validated` are final."""
 
     LOADING = "loading"
     """The ingestor is at work on it."""
@@ -17,11 +17,25 @@ class LoadStatus(StrEnum):
     REJECTED = "rejected"
     """Refused by the ingestor or the validator; `reasons` says why."""
     UNCHANGED = "unchanged"
-    """The slice is in already with this very content; nothing was done."""
+    """The slice is in already with this very content, or a withdrawal found it out; nothing was
+    done."""
     SUPERSEDED = "superseded"
     """A later revision of the slice was published before this one could be."""
     FAILED = "failed"
     """A service gave up on one of its events; see the dead letters."""
+    WITHDRAWN = "withdrawn"
+    """It has taken back what the slice's loads before it had brought."""
+
+
+class LoadKind(StrEnum):
+    """What a load does with its slice."""
+
+    LOAD = "load"
+    """It brings the slice as its source has it."""
+    CORRECTION = "correction"
+    """It brings what an earlier load brought, with rows that a person has mended."""
+    WITHDRAWAL = "withdrawal"
+    """It brings nothing: it takes back what was brought."""
 
 
 class StageState(StrEnum):
@@ -74,6 +88,17 @@ class ImageState(StrEnum):
     """Where the source has it."""
     MISSING = "missing"
     """The source has none."""
+
+
+class AuditOutcome(StrEnum):
+    """What came of what a person did at the console."""
+
+    DONE = "done"
+    """It is so."""
+    ASKED = "asked"
+    """The event that asks for it is on its way: what became of it is seen there."""
+    REFUSED = "refused"
+    """It was not done; `detail` says why, as `error`."""
 
 
 class NotificationState(StrEnum):

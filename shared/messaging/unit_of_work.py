@@ -9,6 +9,7 @@ from shared.clock import Clock
 from shared.contracts.envelope import Event
 from shared.contracts.events import Payload, Stage
 from shared.database import stages
+from shared.fail_points import FailPoint, reached
 from shared.messaging import inbox, outbox
 
 
@@ -34,6 +35,7 @@ class Transaction:
             number=self._emitted,
         )
         outbox.put(self.connection, event)
+        self._unit.emitted.append(payload)
         return event
 
 
@@ -58,6 +60,8 @@ class UnitOfWork:
         self.clock = clock
         self.stage = stage
         self.is_committed = False
+        self.emitted: list[Payload] = []
+        """What was put into the outbox, in order."""
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -68,7 +72,10 @@ class UnitOfWork:
         with self.engine.begin() as connection:
             if not inbox.claim(connection, self.consumer, self.event.id):
                 raise AlreadyDone(self.event.id)
+            reached(FailPoint.INBOX_CLAIMED)
             yield Transaction(connection, self)
             if self.stage is not None:
                 stages.finish(connection, self.event, self.stage, self.clock())
+            reached(FailPoint.UNIT_COMMITTING)
+        reached(FailPoint.UNIT_COMMITTED)
         self.is_committed = True

@@ -2,10 +2,12 @@
 
 from shared.database.tables.base import SCHEMA, metadata
 from shared.database.tables.events import (
+    audit,
     dead_letters,
     inbox,
     notifications,
     outbox,
+    prunings,
     schedule_runs,
     schedules,
 )
@@ -20,13 +22,21 @@ from shared.database.tables.slices import (
     table_profiles,
     validation_results,
 )
-from shared.database.tables.versions import coverage, promotions, snapshots, training_datasets
+from shared.database.tables.versions import (
+    coverage,
+    drift,
+    promotions,
+    snapshots,
+    training_datasets,
+)
 
 __all__ = [
     "SCHEMA",
+    "audit",
     "coverage",
     "datasets",
     "dead_letters",
+    "drift",
     "images",
     "inbox",
     "loads",
@@ -34,6 +44,7 @@ __all__ = [
     "notifications",
     "outbox",
     "promotions",
+    "prunings",
     "quarantined_rows",
     "schedule_runs",
     "schedules",

@@ -44,6 +44,13 @@ outbox = Table(
         "outbox_id",
         postgresql_where=text("published_at IS NULL"),
     ),
+    Index(
+        "outbox_load_requests_idx",
+        "key",
+        postgresql_where=text("topic = 'load-requested'"),
+    ),
+    Index(None, "key", "topic", "outbox_id"),
+    Index("outbox_correlation_idx", text("(headers ->> 'ce_correlationid')")),
     comment="Events to publish. Written with the effects, sent by the relay of `source`.",
 )
 
@@ -62,15 +69,29 @@ dead_letters = Table(
     Column("offset", BigInteger, nullable=False),
     Column("key", LargeBinary),
     Column("headers", JSONB, nullable=False),
+    Column("raw_headers", JSONB(none_as_null=True)),
     Column("value", LargeBinary),
+    Column("record_sha256", Text, nullable=False, server_default=""),
     Column("error_class", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     moment("failed_at", nullable=False, now=True),
     moment("redriven_at"),
-    UniqueConstraint("service", "topic", "partition", "offset"),
+    moment("dropped_at"),
+    Column("dropped_by", Text),
+    Column("drop_reason", Text),
+    # The place alone would not do: a broker that was wiped begins with offset 0 again.
+    UniqueConstraint("service", "topic", "partition", "offset", "record_sha256"),
     Index(None, "correlation_id"),
-    comment="Records that a service could not process, whole.",
+    Index(None, "event_id"),
+    Index(
+        "dead_letters_open_idx",
+        "dataset",
+        postgresql_where=text("redriven_at IS NULL AND dropped_at IS NULL"),
+    ),
+    comment="Records that a service could not process, whole. Open until redriven or dropped. "
+    "raw_headers has the headers in base64 where `headers` can't hold them: repeated ones, and "
+    "bytes that are no UTF-8.",
 )
 
 notifications = Table(
@@ -97,6 +118,41 @@ notifications = Table(
     ),
     comment="Messages to people, one for each event and target. target is a digest: the address "
     "holds secrets.",
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("audit_id", BigInteger, Identity(always=True), primary_key=True),
+    moment("at", nullable=False, now=True),
+    Column("who", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("dataset", Text),
+    Column("subject", Text, nullable=False),
+    Column("detail", JSONB, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("event_id", Text),
+    Column("session_id", Text),
+    Column("address", Text, nullable=False),
+    Index(None, "at"),
+    Index(None, "dataset", "audit_id"),
+    Index("audit_sessions_idx", "session_id", postgresql_where=text("session_id IS NOT NULL")),
+    Index("audit_logins_idx", "address", "at", postgresql_where=text("action = 'log in'")),
+    comment="What people did at the console, with their logins. Written with the effects; event_id "
+    "is the event that asked for it, where one did.",
+)
+
+prunings = Table(
+    "prunings",
+    metadata,
+    Column("pruning_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("what", Text, nullable=False),
+    moment("before", nullable=False),
+    Column("items", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    moment("pruned_at", nullable=False, now=True),
+    Index(None, "what", "before"),
+    comment="What `headrace prune` has removed: of things older than `before`, by its rules.",
 )
 
 schedules = Table(

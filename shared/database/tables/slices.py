@@ -54,13 +54,32 @@ loads = Table(
     Column("changes", JSONB),
     Column("reasons", JSONB),
     Column("report_uri", Text),
+    Column("kind", Text, nullable=False, server_default="load"),
+    Column("trains", Boolean, nullable=False, server_default=text("true")),
+    Column("corrects", Text),
+    Column("correction", JSONB),
+    moment("withdrawn_at"),
+    moment("landing_pruned_at"),
+    Column("landing_pruned_bytes", BigInteger),
+    moment("report_pruned_at"),
+    Column("report_pruned_bytes", BigInteger),
     moment("requested_at", nullable=False),
     moment("started_at", nullable=False, now=True),
     moment("finished_at"),
     Index(None, "dataset", "slice_key"),
     Index(None, "dataset", "started_at"),
-    comment="One attempt to bring a slice in. load_id is the id of its load-requested event. "
-    "An increment is the rows [first_row, end_row) of source_rows, counted from 0.",
+    Index(
+        "loads_under_way_idx",
+        "dataset",
+        "started_at",
+        postgresql_where=text("status IN ('loading', 'loaded', 'validated')"),
+    ),
+    Index("loads_withdrawals_idx", "dataset", postgresql_where=text("kind = 'withdrawal'")),
+    Index("loads_corrections_idx", "corrects", postgresql_where=text("corrects IS NOT NULL")),
+    comment="One attempt to bring a slice in, or to withdraw it. load_id is the id of the event "
+    "that asked for it. An increment is the rows [first_row, end_row) of source_rows, counted from "
+    "0. withdrawn_at is when what it brought was taken back. What is pruned has its bytes when it "
+    "is gone.",
 )
 
 slices = Table(
@@ -124,6 +143,7 @@ stage_runs = Table(
     moment("finished_at"),
     Column("error", Text),
     Index(None, "load_id"),
+    Index("stage_runs_running_idx", "dataset", postgresql_where=text("state = 'running'")),
     comment="What each stage did with each event. started_at - event_time is the hop.",
 )
 
