@@ -4,17 +4,19 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4, uuid5
 
-from fastapi import APIRouter, Header, HTTPException
+from fastapi import APIRouter, Depends, Header, HTTPException
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, select
 
+from shared.authorization import BEARER
 from shared.clock import Clock
 from shared.contracts.envelope import Event
 from shared.contracts.events import LoadRequested
 from shared.database.tables import loads
 from shared.database.tables import outbox as outbox_table
 from shared.errors import PermanentError, TransientError, UnknownDataset
+from shared.fail_points import FailPoint, reached
 from shared.load_requests import NothingToLoad, load_request
 from shared.messaging import outbox
 from shared.service import Resources
@@ -24,17 +26,22 @@ SOURCE = "ingestor"
 _IDEMPOTENT = UUID("b0e4a4f0-52c1-4a7e-8f0b-3f6f4b7f9a55")
 
 
+# Postgres holds no U+0000.
+Line = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=200)]
+Address = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=4096)]
+
+
 class LoadBody(BaseModel):
     """What to load. Without `slice_key` it is the next slice that isn't loaded."""
 
     model_config = ConfigDict(extra="forbid")
 
-    dataset: str
-    slice_key: str | None = None
-    source_uri: str | None = None
+    dataset: Line
+    slice_key: Line | None = None
+    source_uri: Address | None = None
     """The slice's folder, or one with a subfolder named like the slice; the spec's if absent."""
     as_of: date | None = None
-    requested_by: str = Field(default="api", max_length=200)
+    requested_by: Line = "api"
 
 
 class LoadAccepted(BaseModel):
@@ -57,6 +64,12 @@ class NothingLeft(BaseModel):
     refused: tuple[str, ...]
     """Slices on the way there that were refused, and whose rows are not in."""
     detail: str
+
+
+class Refusal(BaseModel):
+    """Why a request was not taken; of a faulty field also where it is."""
+
+    detail: str | list[dict[str, Any]]
 
 
 class Load(BaseModel):
@@ -94,6 +107,10 @@ class Load(BaseModel):
     finished_at: datetime | None = None
 
 
+def _refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {code: {"model": Refusal} for code in codes}
+
+
 def router(resources: Resources) -> APIRouter:
     """The endpoints."""
     routes = APIRouter(tags=["loads"])
@@ -102,7 +119,8 @@ def router(resources: Resources) -> APIRouter:
         "/loads",
         status_code=202,
         response_model=LoadAccepted,
-        responses={200: {"model": NothingLeft}},
+        responses={200: {"model": NothingLeft}, **_refusals(400, 401, 403, 404, 409, 422, 503)},
+        dependencies=[Depends(BEARER)],
     )
     def request_load(
         body: LoadBody,
@@ -111,12 +129,14 @@ def router(resources: Resources) -> APIRouter:
         """Ask for a load. The same `Idempotency-Key` never starts two.
 
         200: nothing is left to load, and nothing was asked for; only where slices are shares.
-        404: no such dataset. 409: the key was used for another load. 422: the spec or the request
-        is at fault.
+        400: the body is no JSON. 401: without the token; 403: there is none to have. 404: no such
+        dataset. 409: the key was used for another load. 422: the spec or the request is at fault.
+        503: the store, which has the source, is away.
         """
         try:
             with resources.engine.begin() as connection:
                 accepted = _request(connection, resources, body, idempotency_key)
+                reached(FailPoint.REQUEST_ACCEPTING, body.dataset)
         except NothingToLoad as answer:
             left = NothingLeft(
                 dataset=answer.dataset,
@@ -125,12 +145,15 @@ def router(resources: Resources) -> APIRouter:
                 detail=str(answer),
             )
             return JSONResponse(left.model_dump(), status_code=200)
+        reached(FailPoint.REQUEST_ACCEPTED, body.dataset)
         resources.wake_relay()
         return accepted
 
-    @routes.get("/loads/{load_id}")
+    @routes.get("/loads/{load_id}", responses=_refusals(404))
     def load(load_id: str) -> Load:
         """Where the load stands."""
+        if "\0" in load_id:
+            raise HTTPException(404, "there is no load of that name")
         with resources.engine.connect() as connection:
             row = connection.execute(select(loads).where(loads.c.load_id == load_id)).first()
             if row is not None:
@@ -227,6 +250,7 @@ def _waiting(
     ).where(
         outbox_table.c.event_id == event_id,
         outbox_table.c.topic == LoadRequested.topic.value,
+        outbox_table.c.headers["ce_type"].astext == LoadRequested.type,
     )
     row = connection.execute(query).first()
     if row is None:

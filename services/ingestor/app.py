@@ -8,7 +8,9 @@ from services.ingestor.api import router
 from services.ingestor.handlers import Ingestor
 from services.ingestor.schedule.clockwork import Clockwork
 from services.ingestor.schedule.schedules import Schedules
-from shared.contracts.events import LoadRequested, Stage
+from services.ingestor.withdrawals import Withdrawals
+from shared.contracts.events import LoadRequested, Stage, WithdrawRequested
+from shared.observability.state import OF_SLICES
 from shared.service import Resources, Service, run
 
 
@@ -27,9 +29,13 @@ def build(resources: Resources) -> Service:
     )
     return Service(
         name="ingestor",
-        handlers={LoadRequested: ingestor.on_load_requested},
-        stage_of={LoadRequested: Stage.INGEST},
+        handlers={
+            LoadRequested: ingestor.on_load_requested,
+            WithdrawRequested: Withdrawals(settings).on_withdraw_requested,
+        },
+        stage_of={LoadRequested: Stage.INGEST, WithdrawRequested: Stage.INGEST},
         router=router(resources),
+        state=OF_SLICES,
         companions=[Clockwork(schedules.run_due, poll_seconds=settings.schedule_poll_seconds)],
     )
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, text
 
-from services.ingestor.quarantine import Code, QuarantinedRow, csv_line
 from services.ingestor.staging import StagedTable
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.database.dataset_tables import column_list, quoted, staging_schema
+from shared.reading.quarantine import Code, QuarantinedRow, csv_line
 
 # For the rest of this transaction, whose other statements touch a row or two. A hash of millions of
 # keys does not fit and goes to disk; a sort is several times as fast, and more so in parallel,

@@ -12,16 +12,15 @@ from sqlalchemy import Connection
 
 from services.ingestor import loads
 from services.ingestor.duplicates import quarantine_duplicates
-from services.ingestor.images import ImageFinder, record_images
-from services.ingestor.landing import SpooledFile, SpooledSlice, land, spool
-from services.ingestor.quarantine import SliceFault
+from services.ingestor.images import ImageCounts, ImageFinder, has_images, record_images
+from services.ingestor.landing import land
+from services.ingestor.mending.correction import corrected_load, take_corrected
 from services.ingestor.shares.taker import ShareTaker
-from services.ingestor.sources import Source, find_files, open_source
 from services.ingestor.staging import StagedTable, stage_table
-from services.ingestor.verdict import rejection
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.envelope import Event, of_type
 from shared.contracts.events import (
+    Correction,
     LoadRequested,
     Payload,
     Reason,
@@ -34,11 +33,19 @@ from shared.contracts.spec_file import find_spec
 from shared.database.dataset_tables import ensure_dataset
 from shared.database.loads import set_status
 from shared.database.statuses import LoadStatus
+from shared.fail_points import FailPoint, reached
 from shared.load_requests import check_slice_key, date_of_slice, share_of
+from shared.mending.landed import LandedSlice
 from shared.messaging import inbox
 from shared.messaging.unit_of_work import AlreadyDone, Transaction, UnitOfWork
 from shared.object_store import ObjectStore
+from shared.observability.spans import step
+from shared.reading.quarantine import SliceFault
+from shared.reading.sources import Source, find_files, open_source
+from shared.reading.spool import SpooledFile, SpooledSlice, spool
+from shared.reading.verdict import rejection
 from shared.settings import Settings
+from shared.source_roots import SourceRoots
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +71,8 @@ class Ingestor:
                 raise AlreadyDone(event.id)
             with unit.engine.begin() as connection:
                 loads.begin_load(connection, event.correlation_id, requested)
+                reached(FailPoint.LOAD_BEGINNING)
+            reached(FailPoint.LOAD_BEGUN)
             check_slice_key(slice_key)
             spec = find_spec(self.settings.datasets_dir, dataset)
             as_of = requested.payload.as_of or date_of_slice(spec, slice_key, requested.time)
@@ -71,6 +80,8 @@ class Ingestor:
             with unit.engine.begin() as connection:
                 ensure_dataset(connection, spec)
                 loads.record_share(connection, event.correlation_id, share)
+                reached(FailPoint.TABLES_MAKING)
+            reached(FailPoint.TABLES_MADE)
             with tempfile.TemporaryDirectory(prefix="headrace-") as directory:
                 load = _Load(self.settings, self.store, unit, requested, spec, as_of, share)
                 load.run(Path(directory))
@@ -97,9 +108,8 @@ class _Load:
         return self.event.payload.slice_key
 
     def run(self, directory: Path) -> None:
-        source = open_source(self.event.payload.source_uri, self.store)
         try:
-            spooled = self._take(source, find_files(self.spec, source.names()), directory)
+            spooled = self._take(directory)
         except SliceFault as fault:
             with self.unit.transaction() as transaction:
                 self._reject(transaction, (fault.reason,))
@@ -109,7 +119,8 @@ class _Load:
         if before and (before.content_sha256, before.as_of) == (spooled.content_sha256, self.as_of):
             self._leave_unchanged(before)
             return
-        landing_uri = land(self.store, self.spec.dataset, self.slice_key, spooled)
+        with step("land the files"):
+            landing_uri = land(self.store, self.spec.dataset, self.slice_key, spooled)
         with self.unit.engine.begin() as connection:
             revision = loads.next_revision(
                 connection, self.spec.dataset, self.slice_key, self.load_id
@@ -124,9 +135,11 @@ class _Load:
                 content_sha256=spooled.content_sha256,
                 spec_digest=self.spec.digest(),
             )
+            reached(FailPoint.REVISION_RECORDING)
+        reached(FailPoint.REVISION_RECORDED)
         staged, faults = self._stage(spooled.files)
         reasons = (*faults, *rejection(self.spec, staged))
-        images = {} if reasons else self._images(source).stage(self.spec, self.load_id, staged)
+        images = {} if reasons else self._images(staged)
         with self.unit.transaction() as transaction:
             tables = self._account_for(transaction.connection, staged, spooled)
             record_images(transaction.connection, self.load_id, images)
@@ -147,14 +160,34 @@ class _Load:
                     )
                 )
 
-    def _take(
-        self, source: Source, files: Mapping[str, Sequence[str]], directory: Path
-    ) -> SpooledSlice:
+    @step("take the files")
+    def _take(self, directory: Path) -> SpooledSlice:
+        if self.event.payload.correction is not None:
+            return self._take_corrected(self.event.payload.correction, directory)
+        source = self._source()
+        files = find_files(self.spec, source.names())
         increment = self.spec.slices.increment
         if increment is None or self.share is None:
             return spool(source, files, directory)
         taker = ShareTaker(self.unit.engine, self.spec, increment, self.share, self.load_id)
         return taker.take(source, files, directory)
+
+    def _take_corrected(self, correction: Correction, directory: Path) -> SpooledSlice:
+        """Take what an earlier load brought, with the rows that were mended since."""
+        with self.unit.engine.begin() as connection:
+            base = corrected_load(connection, self.event.payload)
+            landed = LandedSlice.of(
+                self.spec, base, self.store, directory, self.settings.csv_block_bytes
+            )
+            spooled, facts = take_corrected(self.store, landed, correction)
+            loads.record_correction(connection, self.load_id, base, facts)
+            reached(FailPoint.CORRECTION_RECORDING)
+        reached(FailPoint.CORRECTION_RECORDED)
+        return spooled
+
+    def _source(self) -> Source:
+        roots = SourceRoots.of(self.settings)
+        return open_source(self.event.payload.source_uri, self.store, roots)
 
     def _stage(
         self, files: Mapping[str, Sequence[SpooledFile]]
@@ -163,18 +196,28 @@ class _Load:
         staged, faults = [], []
         for table in self.spec.tables:
             try:
-                loaded = stage_table(self.settings, self.spec, table, self.load_id, files[table])
+                with step("stage a table", table=table):
+                    loaded = stage_table(
+                        self.settings, self.spec, table, self.load_id, files[table]
+                    )
             except SliceFault as fault:
                 faults.append(fault.reason.model_copy(update={"table": table}))
                 continue
             with self.unit.engine.begin() as connection:
                 quarantine_duplicates(connection, self.spec, loaded)
+                reached(FailPoint.DUPLICATES_REMOVING)
+            reached(FailPoint.DUPLICATES_REMOVED)
             staged.append(loaded)
         return staged, faults
 
-    def _images(self, source: Source) -> ImageFinder:
-        threads = self.settings.image_threads
-        return ImageFinder(self.unit.engine, self.store, source, threads=threads)
+    def _images(self, staged: Sequence[StagedTable]) -> dict[str, ImageCounts]:
+        if not any(has_images(self.spec.tables[table.table]) for table in staged):
+            return {}  # a correction's source may have gone
+        finder = ImageFinder(
+            self.unit.engine, self.store, self._source(), threads=self.settings.image_threads
+        )
+        with step("look for pictures"):
+            return finder.stage(self.spec, self.load_id, staged)
 
     def _account_for(
         self, connection: Connection, staged: Sequence[StagedTable], spooled: SpooledSlice
@@ -196,7 +239,6 @@ class _Load:
         return tables
 
     def _reject(self, transaction: Transaction, reasons: tuple[Reason, ...]) -> None:
-        logger.info("slice %s is rejected: %s", self.event.subject, reasons[0].message)
         set_status(
             transaction.connection,
             self.load_id,

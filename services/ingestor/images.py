@@ -15,16 +15,17 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, null, text, update
 
-from services.ingestor.sources import Source
 from services.ingestor.staging import StagedTable
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.table_spec import Images, Table
 from shared.database.dataset_tables import column_list, quoted, staging_schema
-from shared.database.image_rows import create_staged_images, staged_images
+from shared.database.image_rows import create_staged_images, row_key, staged_images
 from shared.database.statuses import ImageState
 from shared.database.tables import loads
-from shared.errors import InvalidSpec, SourceNotFound
+from shared.errors import SourceNotFound
+from shared.fail_points import FailPoint, reached
 from shared.object_store import Bucket, ObjectStore
+from shared.reading.sources import Source
 
 ROWS_AT_ONCE = 20_000
 _CHUNK_BYTES = 1 << 20
@@ -58,6 +59,11 @@ class _Picture:
     sha256: str | None = None
 
 
+def has_images(table: Table) -> bool:
+    """Whether the table has pictures that are looked for."""
+    return table.images is not None and table.images.mode != "ignore"
+
+
 class ImageFinder:
     """Looks for the pictures of a load's staged rows. Memory is bounded, whatever their number."""
 
@@ -74,12 +80,13 @@ class ImageFinder:
 
         A table whose pictures are ignored, or that has none, isn't among them. Pictures are copied
         under their content's hash, so doing it again changes nothing. A row without a picture is
-        missing one and no more. Raises `InvalidSpec` where the file's name can't be made.
+        missing one and no more.
         """
         return {
             staged.table: self._stage(spec, load_id, staged, images)
             for staged in tables
-            if (images := spec.tables[staged.table].images) and images.mode != "ignore"
+            if has_images(spec.tables[staged.table])
+            and (images := spec.tables[staged.table].images)
         }
 
     def _stage(
@@ -100,6 +107,8 @@ class ImageFinder:
                 pictures = self._pictures(pool, spec.dataset, images, files)
                 counts = _added(counts, files, pictures)
                 _copy(connection, target, _staged_rows(chunk, files, pictures, images))
+            reached(FailPoint.IMAGES_STAGING)
+        reached(FailPoint.IMAGES_STAGED)
         return counts
 
     def _pictures(
@@ -148,7 +157,9 @@ class ImageFinder:
             uri = self._store.uri(Bucket.IMAGES, f"{dataset}/{digest.hexdigest()}{suffix}")
             if not self._store.exists(uri):
                 kind = mimetypes.guess_type(f"x{suffix}")[0] or "application/octet-stream"
+                reached(FailPoint.IMAGE_STORING, dataset)
                 self._store.put_file(uri, Path(spooled.name), content_type=kind)
+                reached(FailPoint.IMAGE_STORED, dataset)
         return _Picture(ImageState.STORED, str(uri), size, digest.hexdigest())
 
 
@@ -166,14 +177,11 @@ def _rows(spec: DatasetSpec, staged: StagedTable, images: Images) -> str:
     In the order of those, so that a chunk's files lie side by side in a listing.
     """
     table: Table = spec.tables[staged.table]
-    keys = [f"{quoted(column)}::text" for column in table.key]
-    # Of several columns no simple join is safe: any text may stand in a value.
-    key = keys[0] if len(keys) == 1 else f"json_build_array({', '.join(keys)})::text"
     order = [f'{quoted(column)}::text COLLATE "C"' for column in images.columns]
     return f"""
-        SELECT {", ".join([key, column_list(images.columns)] if images.columns else [key])}
+        SELECT {row_key(table)}, {column_list(images.columns)}
         FROM {quoted(staging_schema(spec.dataset), staged.name)}
-        {"ORDER BY " + ", ".join(order) if order else ""}
+        ORDER BY {", ".join(order)}
     """
 
 
@@ -181,10 +189,7 @@ def _file_name(images: Images, values: Sequence[Any]) -> str | None:
     """The file of a row whose values of `images.columns` these are; None where one is NULL."""
     if None in values:
         return None
-    try:
-        return images.file.format(**dict(zip(images.columns, values, strict=True)))
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise InvalidSpec(f"images.file {images.file!r} can't be filled in: {error}") from error
+    return images.file.format(**dict(zip(images.columns, values, strict=True)))
 
 
 def _added(

@@ -1,12 +1,12 @@
 """What the ingestor records of a load, and what it must know of the loads before it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, TextClause, func, insert, null, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_update
 
 from services.ingestor.shares.row_ranges import RowRange
@@ -15,7 +15,7 @@ from shared.contracts.envelope import Event
 from shared.contracts.events import LoadRequested, TableLoad
 from shared.contracts.increment import Increment
 from shared.database.dataset_tables import quoted, staging_schema
-from shared.database.statuses import LoadStatus
+from shared.database.statuses import LoadKind, LoadStatus
 from shared.database.tables import loads, quarantined_rows, slices
 from shared.errors import InconsistentState
 from shared.load_requests import IN_PROGRESS, REFUSED
@@ -29,6 +29,20 @@ class Predecessor:
     as_of: date | None
     revision: int | None
     content_sha256: str
+
+
+_STARTED_AT = """
+    (
+        SELECT greatest(clock_timestamp(), max(other.started_at) + INTERVAL '1 microsecond')
+        FROM headrace.loads AS other
+        WHERE other.dataset = :of_dataset AND other.load_id <> :but_load
+    )
+"""
+
+
+def after_all_loads(dataset: str, load_id: str) -> TextClause:
+    """Now, or whatever is later than `started_at` of every other load of the dataset."""
+    return text(_STARTED_AT).bindparams(of_dataset=dataset, but_load=load_id)
 
 
 def lock_slice(connection: Connection, dataset: str, slice_key: str) -> None:
@@ -47,7 +61,8 @@ def begin_load(connection: Connection, load_id: str, event: Event[LoadRequested]
     """Show the load as loading. Another try of a load begins it anew.
 
     So does its `started_at`: the order in which loads of a dataset began is the order in which
-    their events lie in the validator's topic, which waits for those before.
+    their events lie in the validator's topic, which waits for those before. So it is later than
+    that of every other load of the dataset, also where the clock was put back.
     """
     payload = event.payload
     values = {
@@ -59,7 +74,11 @@ def begin_load(connection: Connection, load_id: str, event: Event[LoadRequested]
         "source_uri": payload.source_uri,
         "requested_by": payload.requested_by,
         "requested_at": event.time,
-        "started_at": text("clock_timestamp()"),
+        "kind": (LoadKind.CORRECTION if payload.correction else LoadKind.LOAD).value,
+        "trains": payload.trains,
+        "corrects": payload.correction.load_id if payload.correction else None,
+        "correction": null(),
+        "started_at": after_all_loads(payload.dataset, load_id),
         "landing_uri": None,
         "content_sha256": None,
         "percentage": None,
@@ -77,7 +96,18 @@ def begin_load(connection: Connection, load_id: str, event: Event[LoadRequested]
 def predecessor(
     connection: Connection, dataset: str, slice_key: str, load_id: str
 ) -> Predecessor | None:
-    """The slice's newest load in progress whose content is known, else the published one."""
+    """The slice's newest load in progress whose content is known, else the published one.
+
+    What a withdrawal in progress is about to take back is no predecessor.
+    """
+    withdrawn_at = connection.execute(
+        select(func.max(loads.c.started_at)).where(
+            loads.c.dataset == dataset,
+            loads.c.slice_key == slice_key,
+            loads.c.kind == LoadKind.WITHDRAWAL.value,
+            loads.c.status.in_(IN_PROGRESS),
+        )
+    ).scalar()
     in_progress = (
         select(loads.c.load_id, loads.c.as_of, loads.c.revision, loads.c.content_sha256)
         .where(
@@ -86,6 +116,7 @@ def predecessor(
             loads.c.load_id != load_id,
             loads.c.status.in_(IN_PROGRESS),
             loads.c.content_sha256.is_not(None),
+            true() if withdrawn_at is None else loads.c.started_at > withdrawn_at,
         )
         .order_by(loads.c.revision.desc().nulls_last(), loads.c.started_at.desc())
         .limit(1)
@@ -93,7 +124,7 @@ def predecessor(
     published = select(
         slices.c.load_id, slices.c.as_of, slices.c.revision, slices.c.content_sha256
     ).where(slices.c.dataset == dataset, slices.c.slice_key == slice_key)
-    for query in (in_progress, published):
+    for query in (in_progress, published) if withdrawn_at is None else (in_progress,):
         if (row := connection.execute(query).first()) is not None:
             return Predecessor(*row)
     return None
@@ -121,6 +152,16 @@ def record_range(connection: Connection, load_id: str, rows: RowRange, source_ro
         update(loads)
         .where(loads.c.load_id == load_id)
         .values(first_row=rows.first_row, end_row=rows.end_row, source_rows=source_rows)
+    )
+
+
+def record_correction(
+    connection: Connection, load_id: str, base: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
+    """Put on the load what it corrects of the load `base`, and that load's range of rows."""
+    rows = {name: base[name] for name in ("first_row", "end_row", "source_rows")}
+    connection.execute(
+        update(loads).where(loads.c.load_id == load_id).values(correction=dict(facts), **rows)
     )
 
 

@@ -8,20 +8,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.ingestor.binary_copy import adbc_transaction
-from services.ingestor.landing import SpooledFile
-from services.ingestor.quarantine import Code, Quarantine, SliceFault
-from services.ingestor.reading.records import RecordReader
-from services.ingestor.reading.typed_rows import staging_schema, typed_rows
-from services.ingestor.shares.row_join import JoinedReader
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.database import dataset_tables
 from shared.database.dataset_tables import column_list, create_staging, quoted, staging_table
 from shared.database.engine import libpq_uri
 from shared.errors import ServerUnavailable
+from shared.fail_points import FailPoint, reached
+from shared.reading.quarantine import Code, Quarantine, SliceFault
+from shared.reading.records import RecordReader
+from shared.reading.row_join import JoinedReader
+from shared.reading.spool import SpooledFile
+from shared.reading.typed_rows import staging_schema, typed_rows
 from shared.settings import Settings
 
 # Lost connection, server shutting down, out of resources, deadlock, lock not available.
 _TRANSIENT_SQLSTATES = ("08", "57P", "53", "40", "55P03")
+_LIMIT_EXCEEDED = "54"
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,15 @@ def stage_table(
             transaction.append(schema, name, reader)
             key = column_list(spec.tables[table].key)  # the merge joins on it, and on nothing else
             transaction.execute(f"ANALYZE {quoted(schema, name)} ({key})")
+            reached(FailPoint.STAGING_FILLING)
+        reached(FailPoint.STAGING_FILLED)
     except adbc_driver_manager.Error as error:
         if rows.error is not None:
             raise rows.error from None
         if _is_transient(error):
             raise ServerUnavailable("Postgres", error) from error
+        if (error.sqlstate or "").startswith(_LIMIT_EXCEEDED):
+            raise SliceFault(Code.ROW_TOO_WIDE, f"Postgres: {error}", table=table) from error
         raise
     finally:
         # Free memory that the C library keeps for next time goes back: tables would add up.

@@ -3,7 +3,7 @@
 import sys
 
 from services.snapshotter.handlers import Snapshotter
-from shared.contracts.events import Stage, Validated
+from shared.contracts.events import Stage, Validated, WithdrawalAdmitted
 from shared.service import Resources, Service, run
 
 NAME = "snapshotter"
@@ -18,8 +18,11 @@ def build(resources: Resources) -> Service:
     )
     return Service(
         name=NAME,
-        handlers={Validated: snapshotter.on_validated},
-        stage_of={Validated: Stage.SNAPSHOT},
+        handlers={
+            Validated: snapshotter.on_validated,
+            WithdrawalAdmitted: snapshotter.on_withdrawal_admitted,
+        },
+        stage_of={Validated: Stage.SNAPSHOT, WithdrawalAdmitted: Stage.SNAPSHOT},
     )
 
 

@@ -17,7 +17,9 @@ from services.snapshotter.parquet_parts import ParquetParts, WrittenPart, copy_s
 from services.snapshotter.publication import Publication
 from shared.contracts.manifest import FilePart, SchemaField, SnapshotManifest, TableManifest
 from shared.database.dataset_tables import quoted
+from shared.fail_points import FailPoint, reached
 from shared.object_store import Bucket, ObjectStore, ObjectUri
+from shared.observability.spans import step
 
 PART_ROWS = 1_000_000
 _FROZEN = "pg_temp.frozen"
@@ -43,6 +45,7 @@ class Exported:
         }
 
 
+@step("export the snapshot")
 def export(
     connection: Connection,
     publication: Publication,
@@ -100,7 +103,9 @@ def export(
     content = manifest.to_bytes()
     # No table's name begins with an underscore, and readers of Parquet folders pass over it.
     uri = store.uri(Bucket.SNAPSHOTS, f"{_folder(publication, '_manifests')}/manifest.json")
+    reached(FailPoint.MANIFEST_STORING)
     store.put_bytes(uri, content, content_type="application/json")
+    reached(FailPoint.MANIFEST_STORED)
     return Exported(uri, hashlib.sha256(content).hexdigest(), manifest)
 
 
@@ -114,7 +119,9 @@ class _Upload:
 
     def add(self, part: WrittenPart) -> None:
         uri = self._store.uri(Bucket.SNAPSHOTS, f"{self._folder}/{part.path.name}")
+        reached(FailPoint.PART_STORING)
         self._store.put_file(uri, part.path)
+        reached(FailPoint.PART_STORED)
         part.path.unlink()
         self.uploaded.append(
             FilePart(uri=str(uri), rows=part.rows, bytes=part.bytes, sha256=part.sha256)

@@ -1,4 +1,6 @@
-"""The front door: a validated slice is merged, frozen and exported, all of it or nothing."""
+"""The front door: a validated slice is merged, frozen and exported, all of it or nothing; and a
+withdrawn one is taken out likewise.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -7,17 +9,20 @@ from pathlib import Path
 from sqlalchemy import text
 
 from services.snapshotter import publication as publications
+from services.snapshotter import withdrawals
 from services.snapshotter.export import export
 from services.snapshotter.merge import merge
 from services.snapshotter.relations import Relations
 from shared.contracts.envelope import Event
-from shared.contracts.events import Snapshotted, Validated
+from shared.contracts.events import Snapshotted, Validated, WithdrawalAdmitted
 from shared.contracts.spec_file import find_spec
 from shared.database.dataset_tables import ensure_dataset
 from shared.database.loads import set_status
 from shared.database.statuses import LoadStatus
+from shared.fail_points import FailPoint, reached
 from shared.messaging.unit_of_work import UnitOfWork
 from shared.object_store import ObjectStore
+from shared.observability.spans import step
 
 logger = logging.getLogger(__name__)
 
@@ -62,16 +67,16 @@ class Snapshotter:
             publications.require_staging(connection, spec, load)
 
             parts = {part.table: part for part in load.tables if part.present}
-            changes = {
-                table: merge(
-                    connection,
-                    publication,
-                    Relations.of(spec, table, parts[table].staging_table),
-                    rows_loaded=parts[table].rows_loaded,
-                )
-                for table in spec.parents_first()
-                if table in parts
-            }
+            changes = {}
+            for table in (name for name in spec.parents_first() if name in parts):
+                with step("merge a table", table=table):
+                    changes[table] = merge(
+                        connection,
+                        publication,
+                        Relations.of(spec, table, parts[table].staging_table),
+                        rows_loaded=parts[table].rows_loaded,
+                    )
+                reached(FailPoint.TABLE_MERGED)
             exported = export(
                 connection, publication, self.store, row_group_rows=self.row_group_rows
             )
@@ -95,5 +100,56 @@ class Snapshotter:
                     manifest_uri=str(exported.uri),
                     manifest_sha256=exported.sha256,
                     changes=changes,
+                    trains=publication.trains,
+                )
+            )
+
+    def on_withdrawal_admitted(self, event: Event[WithdrawalAdmitted], unit: UnitOfWork) -> None:
+        """Take the slice's effects back by history, freeze the dataset without it, export it.
+
+        As with a slice, everything but the objects is one transaction. Without a published load
+        of the slice there is nothing to take back, and nothing is done.
+        """
+        load = event.payload
+        spec = find_spec(self.datasets_dir, load.dataset)
+        with unit.transaction() as transaction:
+            connection = transaction.connection
+            connection.execute(text(_TUNING))
+            withdrawal = withdrawals.admit(connection, spec, load)
+            if withdrawal is None:
+                set_status(connection, load.load_id, LoadStatus.UNCHANGED)
+                logger.info("%s is not published: nothing to withdraw", event.subject)
+                return
+            ensure_dataset(connection, spec)
+            publication = withdrawal.publication
+            changes = {}
+            for table in spec.parents_first():
+                with step("take a table back", table=table):
+                    changes[table] = withdrawals.take_back(connection, withdrawal, table)
+                reached(FailPoint.TABLE_TAKEN_BACK)
+            exported = export(
+                connection, publication, self.store, row_group_rows=self.row_group_rows
+            )
+            withdrawals.record(
+                connection,
+                withdrawal,
+                changes,
+                manifest_uri=str(exported.uri),
+                manifest_sha256=exported.sha256,
+                tables=exported.summary(),
+            )
+            transaction.emit(
+                Snapshotted(
+                    dataset=load.dataset,
+                    slice_key=load.slice_key,
+                    load_id=load.load_id,
+                    snapshot_id=publication.snapshot_id,
+                    as_of=publication.as_of,
+                    known_at=publication.known_at,
+                    manifest_uri=str(exported.uri),
+                    manifest_sha256=exported.sha256,
+                    changes=changes,
+                    trains=publication.trains,
+                    withdrawn_loads=withdrawal.loads,
                 )
             )

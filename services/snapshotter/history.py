@@ -13,8 +13,9 @@ there before.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import ColumnElement, Connection, select, text
 
 from services.snapshotter.publication import Publication
 from services.snapshotter.relations import DIFFERENCE, KNOWN, OPEN_KEYS, Relations
@@ -33,20 +34,59 @@ class LaterLoad:
     recorded_at: datetime
     kind: CoverageKind
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What statements about it take."""
+        return {
+            "later_load_id": self.load_id,
+            "later_as_of": self.as_of,
+            "later_recorded_at": self.recorded_at,
+        }
+
 
 def later_loads(connection: Connection, dataset: str, table: str, as_of: date) -> list[LaterLoad]:
-    """The loads with a later `as_of` that had the table, in the order of their dates."""
+    """The loads with a later `as_of` that had the table, in the order of their dates.
+
+    Without those that were withdrawn, as everywhere here.
+    """
+    return _loads(connection, dataset, table, coverage.c.as_of > as_of)
+
+
+def loads_since(connection: Connection, dataset: str, table: str, since: date) -> list[LaterLoad]:
+    """The loads of `since` or later that had the table, in the order of their dates."""
+    return _loads(connection, dataset, table, coverage.c.as_of >= since)
+
+
+def _loads(
+    connection: Connection, dataset: str, table: str, when: ColumnElement[bool]
+) -> list[LaterLoad]:
     query = (
         select(coverage.c.load_id, coverage.c.as_of, coverage.c.recorded_at, coverage.c.kind)
         .where(
             coverage.c.dataset == dataset,
             coverage.c.table_name == table,
-            coverage.c.as_of > as_of,
+            when,
+            coverage.c.withdrawn_at.is_(None),
         )
         .order_by(coverage.c.as_of, coverage.c.recorded_at)
     )
     rows = connection.execute(query)
     return [LaterLoad(r.load_id, r.as_of, r.recorded_at, CoverageKind(r.kind)) for r in rows]
+
+
+def has_withdrawn_later(connection: Connection, dataset: str, table: str, as_of: date) -> bool:
+    """Whether a load of a later date was withdrawn, so that not every later row is a word."""
+    query = (
+        select(coverage.c.load_id)
+        .where(
+            coverage.c.dataset == dataset,
+            coverage.c.table_name == table,
+            coverage.c.as_of > as_of,
+            coverage.c.withdrawn_at.is_not(None),
+        )
+        .limit(1)
+    )
+    return connection.execute(query).first() is not None
 
 
 def state_query(spec: DatasetSpec, table: str) -> str:
@@ -77,13 +117,7 @@ def keep_later_statements(
     """
 
     def execute(statement: str, load: LaterLoad | None = None) -> int:
-        parameters = publication.parameters
-        if load is not None:
-            parameters |= {
-                "later_load_id": load.load_id,
-                "later_as_of": load.as_of,
-                "later_recorded_at": load.recorded_at,
-            }
+        parameters = publication.parameters | (load.parameters if load else {})
         return connection.execute(text(statement), parameters).rowcount
 
     remaining = execute(_open_keys(relations))
@@ -114,9 +148,10 @@ def _open_keys(r: Relations) -> str:
 
 def _restatement(r: Relations, kind: CoverageKind) -> str:
     """Close the open keys that the later load covered, with a history row of what held there."""
+    told = f"{r.history} AS h JOIN {OPEN_KEYS} AS p ON {r.same_key('p', 'h')}"
     return f"""
         WITH closed AS (
-            DELETE FROM {OPEN_KEYS} AS o WHERE {_is_covered(r, kind)} RETURNING {r.keys("o")}
+            DELETE FROM {OPEN_KEYS} AS o WHERE {is_covered(r, kind, told)} RETURNING {r.keys("o")}
         )
         INSERT INTO {r.history} ({r.columns()}, as_of, recorded_at, load_id, operation)
         SELECT {r.keys("d")}{"".join(f", k.{column}" for column in r.values)},
@@ -130,11 +165,12 @@ def _restatement(r: Relations, kind: CoverageKind) -> str:
     """
 
 
-def _is_covered(r: Relations, kind: CoverageKind) -> str:
-    """The condition that the later load had the key `o` without changing it.
+def is_covered(r: Relations, kind: CoverageKind, told: str) -> str:
+    """The condition that the load of the parameters had the key `o` without changing it.
 
     A load that had all keys had those that were known when it was recorded: a key that came in
-    afterwards, with a slice of an earlier date, was not among them.
+    afterwards, with a slice of an earlier date, was not among them. `told` has, as `h`, what the
+    history has of the keys.
     """
     was_listed = f"""EXISTS (
         SELECT FROM {r.coverage} AS c WHERE c.load_id = :later_load_id AND {r.same_key("c", "o")}
@@ -142,8 +178,7 @@ def _is_covered(r: Relations, kind: CoverageKind) -> str:
     was_known = f"""EXISTS (
         SELECT FROM (
             SELECT DISTINCT ON ({r.keys("h")}) {r.keys("h")}, h.operation
-            FROM {r.history} AS h
-            JOIN {OPEN_KEYS} AS p ON {r.same_key("p", "h")}
+            FROM {told}
             WHERE h.as_of <= :later_as_of AND h.recorded_at < :later_recorded_at
             ORDER BY {r.keys("h")}, h.as_of DESC, h.recorded_at DESC, h.history_id DESC
         ) AS l

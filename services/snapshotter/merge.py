@@ -5,7 +5,8 @@ and the current rows are written from it. So an unchanged row costs a read and n
 
 What is known is, for a slice with no later one, the current rows. A late slice is compared with the
 state at its own date, and only what no later slice contradicts goes through to the current rows;
-see `services.snapshotter.history`.
+see `services.snapshotter.history`, and `services.snapshotter.restating` where a later one was
+withdrawn.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from services.snapshotter import history
 from services.snapshotter.coverage import Counts, record_coverage
 from services.snapshotter.publication import Publication
 from services.snapshotter.relations import DIFFERENCE, KNOWN, OPEN_KEYS, Relations
+from services.snapshotter.restating import AFFECTED, restate
 from shared.contracts.events import TableChanges
 from shared.errors import InconsistentState
 
@@ -102,6 +104,13 @@ class _Merge:
             SELECT {r.columns()}, :as_of, :known_at, :load_id, operation FROM {DIFFERENCE}
         """)
 
+    def list_affected(self) -> None:
+        """List the keys of the difference, to have their later statements restated."""
+        self.execute(f"""
+            CREATE TEMPORARY TABLE {AFFECTED} ON COMMIT DROP AS
+            SELECT {self.relations.keys()} FROM {DIFFERENCE}
+        """)
+
     def write_current(self) -> int:
         """Bring the current rows up to the difference; the number of rows written."""
         r = self.relations
@@ -136,9 +145,9 @@ def merge(
     step = _Merge(connection, publication, relations)
     # Against writers that know nothing of the dataset's lock.
     step.execute(f"LOCK TABLE {relations.current} IN SHARE ROW EXCLUSIVE MODE")
-    later = history.later_loads(
-        connection, publication.spec.dataset, relations.name, publication.as_of
-    )
+    place = (publication.spec.dataset, relations.name, publication.as_of)
+    later = history.later_loads(connection, *place)
+    has_withdrawn = history.has_withdrawn_later(connection, *place)
     if not later and step.is_first():
         inserted = step.fill()
         counts = Counts(inserted=inserted, updated=0, deleted=0, staged=inserted, known=0)
@@ -147,7 +156,7 @@ def merge(
         return counts.changes()
 
     known = relations.current
-    if later:
+    if later or has_withdrawn:
         known = KNOWN
         query = history.state_query(publication.spec, relations.name)
         step.execute(f"CREATE TEMPORARY TABLE {KNOWN} ON COMMIT DROP AS {query}")
@@ -159,14 +168,18 @@ def merge(
     expected = counts.inserted + counts.updated + counts.deleted
     if expected:
         step.write_history()
-        if later:
-            expected = history.keep_later_statements(connection, publication, relations, later)
-        written = step.write_current()
-        if written != expected:
-            raise InconsistentState(
-                f"{relations.current}: {expected} rows were to change, {written} did; "
-                f"is a key twice in {relations.staging}?"
-            )
+        if has_withdrawn:
+            step.list_affected()
+            restate(connection, publication, relations, publication.as_of)
+        else:
+            if later:
+                expected = history.keep_later_statements(connection, publication, relations, later)
+            written = step.write_current()
+            if written != expected:
+                raise InconsistentState(
+                    f"{relations.current}: {expected} rows were to change, {written} did; "
+                    f"is a key twice in {relations.staging}?"
+                )
     step.execute(f"DROP TABLE IF EXISTS {DIFFERENCE}, {KNOWN}, {OPEN_KEYS}")
     return counts.changes()
 

@@ -30,6 +30,8 @@ class Publication:
     content_sha256: str
     as_of: date
     known_at: datetime
+    trains: bool = True
+    """Whether a dataset is to be built of it."""
 
     @property
     def snapshot_id(self) -> str:
@@ -56,8 +58,7 @@ def admit(connection: Connection, spec: DatasetSpec, load: Validated) -> Publica
     Raises `InconsistentState` where the load isn't one that may be published, or not the event's.
     """
     parameters = {"dataset": load.dataset, "load_id": load.load_id, "slice_key": load.slice_key}
-    turn = text("SELECT pg_advisory_xact_lock(hashtext('headrace merge'), hashtext(:dataset))")
-    connection.execute(turn, parameters)
+    take_turn(connection, load.dataset)
     found = connection.execute(text(_LOAD), parameters).one_or_none()
     if found is None:
         raise InconsistentState(f"there is no load {load.load_id}")
@@ -70,7 +71,6 @@ def admit(connection: Connection, spec: DatasetSpec, load: Validated) -> Publica
         raise InconsistentState(f"load {load.load_id} is {found.status}, it can't be published")
     if found.is_superseded:
         return None
-    known_at = connection.execute(text(_KNOWN_AT), parameters).scalar_one()
     return Publication(
         spec=spec,
         load_id=load.load_id,
@@ -78,8 +78,21 @@ def admit(connection: Connection, spec: DatasetSpec, load: Validated) -> Publica
         revision=found.revision,
         content_sha256=found.content_sha256,
         as_of=load.as_of,
-        known_at=known_at.astimezone(UTC),
+        trains=found.trains,
+        known_at=next_known_at(connection, load.dataset),
     )
+
+
+def take_turn(connection: Connection, dataset: str) -> None:
+    """Wait until nobody else changes the dataset's tables; held until the transaction ends."""
+    turn = text("SELECT pg_advisory_xact_lock(hashtext('headrace merge'), hashtext(:dataset))")
+    connection.execute(turn, {"dataset": dataset})
+
+
+def next_known_at(connection: Connection, dataset: str) -> datetime:
+    """Now, or whatever is later than all snapshots of the dataset."""
+    known_at: datetime = connection.execute(text(_KNOWN_AT), {"dataset": dataset}).scalar_one()
+    return known_at.astimezone(UTC)
 
 
 def require_staging(connection: Connection, spec: DatasetSpec, load: Validated) -> None:
@@ -121,18 +134,12 @@ def record(
 ) -> None:
     """Say in the control tables that the slice is published and its snapshot frozen."""
     dataset, load_id = publication.spec.dataset, publication.load_id
-    connection.execute(
-        insert(snapshots).values(
-            snapshot_id=publication.snapshot_id,
-            dataset=dataset,
-            load_id=load_id,
-            slice_key=publication.slice_key,
-            as_of=publication.as_of,
-            known_at=publication.known_at,
-            manifest_uri=manifest_uri,
-            manifest_sha256=manifest_sha256,
-            tables=tables,
-        )
+    record_snapshot(
+        connection,
+        publication,
+        manifest_uri=manifest_uri,
+        manifest_sha256=manifest_sha256,
+        tables=tables,
     )
     newest = {
         "as_of": publication.as_of,
@@ -155,9 +162,33 @@ def record(
     )
 
 
+def record_snapshot(
+    connection: Connection,
+    publication: Publication,
+    *,
+    manifest_uri: str,
+    manifest_sha256: str,
+    tables: dict[str, Any],
+) -> None:
+    """Say in the control tables that the dataset is frozen."""
+    connection.execute(
+        insert(snapshots).values(
+            snapshot_id=publication.snapshot_id,
+            dataset=publication.spec.dataset,
+            load_id=publication.load_id,
+            slice_key=publication.slice_key,
+            as_of=publication.as_of,
+            known_at=publication.known_at,
+            manifest_uri=manifest_uri,
+            manifest_sha256=manifest_sha256,
+            tables=tables,
+        )
+    )
+
+
 # Two loads of one slice may have been given the same revision; the one that began later is later.
 _LOAD = """
-    SELECT l.dataset, l.slice_key, l.as_of, l.status, l.revision, l.content_sha256,
+    SELECT l.dataset, l.slice_key, l.as_of, l.status, l.revision, l.content_sha256, l.trains,
            EXISTS (
                SELECT FROM headrace.slices AS s
                JOIN headrace.loads AS published ON published.load_id = s.load_id

@@ -51,6 +51,10 @@ class Relations:
         """The key's columns, then the others, each with `alias.` before it if given."""
         return _listed((*self.key, *self.values), alias)
 
+    def and_values(self, alias: str) -> str:
+        """The columns outside the key with `alias.` before each, to follow others in a list."""
+        return "".join(f", {alias}.{column}" for column in self.values)
+
     def same_key(self, left: str, right: str) -> str:
         """The condition that the rows `left` and `right` have the same key."""
         return " AND ".join(f"{left}.{column} = {right}.{column}" for column in self.key)

@@ -4,7 +4,7 @@ import sys
 
 from services.validator.handlers import Validator
 from services.validator.suites import Suites
-from shared.contracts.events import SliceLoaded, Stage
+from shared.contracts.events import SliceLoaded, Stage, WithdrawalQueued
 from shared.service import Resources, Service, run
 
 
@@ -17,8 +17,11 @@ def build(resources: Resources) -> Service:
     )
     return Service(
         name="validator",
-        handlers={SliceLoaded: validator.on_slice_loaded},
-        stage_of={SliceLoaded: Stage.VALIDATE},
+        handlers={
+            SliceLoaded: validator.on_slice_loaded,
+            WithdrawalQueued: validator.on_withdrawal_queued,
+        },
+        stage_of={SliceLoaded: Stage.VALIDATE, WithdrawalQueued: Stage.VALIDATE},
     )
 
 

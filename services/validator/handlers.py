@@ -17,15 +17,24 @@ from services.validator.suites import Suites
 from services.validator.turn import wait_for_turn
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.envelope import Event
-from shared.contracts.events import SliceLoaded, SliceRejected, Stage, Validated
+from shared.contracts.events import (
+    SliceLoaded,
+    SliceRejected,
+    Stage,
+    Validated,
+    WithdrawalAdmitted,
+    WithdrawalQueued,
+)
 from shared.contracts.spec_file import find_spec
 from shared.database.image_rows import keep_staged_images
 from shared.database.loads import set_status, status_of
 from shared.database.statuses import LoadStatus
 from shared.database.tables import loads, validation_results
 from shared.errors import InconsistentState, InvalidSpec
+from shared.fail_points import FailPoint, reached
 from shared.messaging.unit_of_work import Transaction, UnitOfWork
 from shared.object_store import Bucket, ObjectStore
+from shared.observability.spans import step
 from shared.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -61,6 +70,25 @@ class Validator:
             if _status(tx.connection, event.payload, lock=True) in _TO_DO:
                 _conclude(tx, event.payload, report, report_uri)
 
+    def on_withdrawal_queued(self, event: Event[WithdrawalQueued], unit: UnitOfWork) -> None:
+        """Let a withdrawal pass when it is its turn: there is nothing to audit in it.
+
+        Waits, as a slice does, for what was loaded before; what is loaded after waits for it.
+        """
+        queued = event.payload
+        wait_for_turn(unit.engine, queued.load_id)
+        with unit.transaction() as tx:
+            if _status(tx.connection, queued, lock=True) in _TO_DO:
+                set_status(tx.connection, queued.load_id, LoadStatus.VALIDATED, finished_at=None)
+                tx.emit(
+                    WithdrawalAdmitted(
+                        dataset=queued.dataset,
+                        slice_key=queued.slice_key,
+                        load_id=queued.load_id,
+                    )
+                )
+
+    @step("audit")
     def _audit(self, loaded: SliceLoaded, unit: UnitOfWork) -> Report:
         spec = find_spec(self.settings.datasets_dir, loaded.dataset)
         if faults := expectation_faults(spec):
@@ -76,7 +104,8 @@ class Validator:
             own = self._own_checks(connection, spec, loaded, staged, profiles)
         results = []
         for table, name in staged.items():
-            results += self.suites.run(spec, table, name, profiles[table].rows)
+            with step("run the suite of a table", table=table):
+                results += self.suites.run(spec, table, name, profiles[table].rows)
             results += own[table]
         return Report(
             dataset=loaded.dataset,
@@ -98,8 +127,9 @@ class Validator:
         profiles: Mapping[str, Profile],
     ) -> dict[str, list[ValidationResult]]:
         place = (loaded.dataset, loaded.slice_key, loaded.as_of)
-        before = previous_profiles(connection, *place)
-        images_before = previous_image_counts(connection, *place)
+        before = previous_profiles(connection, staged, *place)
+        with_images = [table for table in staged if spec.tables[table].images is not None]
+        images_before = previous_image_counts(connection, with_images, *place)
         images = image_counts(connection, loaded.load_id)
         kept = self.settings.failing_keys_kept
         return {
@@ -114,20 +144,26 @@ class Validator:
             for table in staged
         }
 
+    @step("store the report")
     def _store(self, report: Report) -> str:
         """Write the report under the load's own name; the address of its HTML page."""
         place = self.store.uri(
             Bucket.REPORTS, f"{report.dataset}/{report.slice_key}/{report.load_id}"
         )
         page = place.child("report.html")
+        reached(FailPoint.REPORT_STORING)
         self.store.put_bytes(
             place.child("report.json"), report.as_json(), content_type="application/json"
         )
+        reached(FailPoint.REPORT_HALF_STORED)
         self.store.put_bytes(page, report.as_html(), content_type="text/html; charset=utf-8")
+        reached(FailPoint.REPORT_STORED)
         return str(page)
 
 
-def _status(connection: Connection, loaded: SliceLoaded, *, lock: bool = False) -> LoadStatus:
+def _status(
+    connection: Connection, loaded: SliceLoaded | WithdrawalQueued, *, lock: bool = False
+) -> LoadStatus:
     if lock:
         row = select(loads.c.load_id).where(loads.c.load_id == loaded.load_id).with_for_update()
         connection.execute(row)

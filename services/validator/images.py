@@ -1,6 +1,6 @@
 """Whether a slice's rows have their pictures, and as many of them as those of the slice before."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -26,20 +26,24 @@ def image_counts(connection: Connection, load_id: str) -> Mapping[str, Counts]:
 
 
 def previous_image_counts(
-    connection: Connection, dataset: str, slice_key: str, as_of: date
+    connection: Connection, tables: Iterable[str], dataset: str, slice_key: str, as_of: date
 ) -> dict[str, Counts]:
     """By table, the counts of the last other slice published up to `as_of` that had rows there."""
     query = text("""
-        SELECT DISTINCT ON (i.key) i.key, i.value
-        FROM headrace.slices AS s
-        JOIN headrace.loads AS l ON l.load_id = s.load_id
-        CROSS JOIN jsonb_each(nullif(l.images, 'null')) AS i
-        WHERE s.dataset = :dataset AND s.slice_key <> :slice_key AND s.as_of <= :as_of
-            AND (i.value ->> 'rows')::bigint > 0
-        ORDER BY i.key, s.as_of DESC, s.published_at DESC
+        SELECT t.table_name, before.counts
+        FROM unnest(CAST(:tables AS text[])) AS t (table_name)
+        CROSS JOIN LATERAL (
+            SELECT l.images -> t.table_name AS counts
+            FROM headrace.slices AS s
+            JOIN headrace.loads AS l ON l.load_id = s.load_id
+            WHERE s.dataset = :dataset AND s.slice_key <> :slice_key AND s.as_of <= :as_of
+                AND (l.images -> t.table_name ->> 'rows')::bigint > 0
+            ORDER BY s.as_of DESC, s.published_at DESC
+            LIMIT 1
+        ) AS before
     """)
-    where = {"dataset": dataset, "slice_key": slice_key, "as_of": as_of}
-    return {row.key: row.value for row in connection.execute(query, where)}
+    where = {"tables": list(tables), "dataset": dataset, "slice_key": slice_key, "as_of": as_of}
+    return {row.table_name: row.counts for row in connection.execute(query, where)}
 
 
 def image_shares(

@@ -1,6 +1,6 @@
 """Profiles of tables: row count, share of NULLs by column, shares of values where asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -75,20 +75,26 @@ def _value_shares(
 
 
 def previous_profiles(
-    connection: Connection, dataset: str, slice_key: str, as_of: date
+    connection: Connection, tables: Iterable[str], dataset: str, slice_key: str, as_of: date
 ) -> dict[str, Profile]:
     """By table, the profile of the last other slice published up to `as_of` that had the table.
 
     Of several slices of one day the last is the one that was published last.
     """
     query = text("""
-        SELECT DISTINCT ON (p.table_name) p.table_name, p.rows, p.null_shares, p.value_shares
-        FROM headrace.slices AS s
-        JOIN headrace.table_profiles AS p ON p.load_id = s.load_id
-        WHERE s.dataset = :dataset AND s.slice_key <> :slice_key AND s.as_of <= :as_of
-        ORDER BY p.table_name, s.as_of DESC, s.published_at DESC
+        SELECT t.table_name, before.rows, before.null_shares, before.value_shares
+        FROM unnest(CAST(:tables AS text[])) AS t (table_name)
+        CROSS JOIN LATERAL (
+            SELECT p.rows, p.null_shares, p.value_shares
+            FROM headrace.slices AS s
+            JOIN headrace.table_profiles AS p
+                ON p.load_id = s.load_id AND p.table_name = t.table_name
+            WHERE s.dataset = :dataset AND s.slice_key <> :slice_key AND s.as_of <= :as_of
+            ORDER BY s.as_of DESC, s.published_at DESC
+            LIMIT 1
+        ) AS before
     """)
-    where = {"dataset": dataset, "slice_key": slice_key, "as_of": as_of}
+    where = {"tables": list(tables), "dataset": dataset, "slice_key": slice_key, "as_of": as_of}
     return {
         row.table_name: Profile(row.rows, row.null_shares, row.value_shares)
         for row in connection.execute(query, where)

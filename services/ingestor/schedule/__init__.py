@@ -1,1 +1,1 @@
-"""The datasets' schedules: when they fire, and the loads that are asked for then."""
+"""What looks at the datasets' schedules again and again, and asks for loads."""

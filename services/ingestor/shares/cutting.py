@@ -9,17 +9,17 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 
-from services.ingestor.landing import SpooledFile
-from services.ingestor.quarantine import Code, SliceFault
-from services.ingestor.reading.dialect import read_header
-from services.ingestor.reading.records import is_parquet
-from services.ingestor.reading.text_stream import BYTE_ORDER_MARKS, compression_of
-from services.ingestor.shares.record_scan import RecordScan
 from services.ingestor.shares.row_index import RowIndex
 from services.ingestor.shares.row_ranges import RowRange
-from services.ingestor.sources import Source
 from shared.contracts.table_spec import Table
 from shared.errors import InconsistentState, InvalidSpec
+from shared.reading.dialect import read_header
+from shared.reading.quarantine import Code, SliceFault
+from shared.reading.record_scan import RecordScan
+from shared.reading.records import is_parquet
+from shared.reading.sources import Source
+from shared.reading.spool import SpooledFile
+from shared.reading.text_stream import BYTE_ORDER_MARKS, compression_of
 
 _CHUNK_BYTES = 1 << 20
 _HEADER_BYTES = 1 << 16

@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from services.ingestor.landing import SpooledFile
-from services.ingestor.quarantine import Code, SliceFault
 from services.ingestor.shares.cutting import SourceFile, spooled_part
 from services.ingestor.shares.row_ranges import RowRange
-from services.ingestor.sources import Source
+from shared.reading.quarantine import Code, SliceFault
+from shared.reading.sources import Source
+from shared.reading.spool import SpooledFile
 
 _BATCH_ROWS = 16_384
 _BUFFER_BYTES = 1 << 20

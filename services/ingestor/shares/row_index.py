@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
 
-from services.ingestor.quarantine import Code, SliceFault
-from services.ingestor.shares.record_scan import RecordScan
 from shared.database.tables import source_indexes
+from shared.reading.quarantine import Code, SliceFault
+from shared.reading.record_scan import RecordScan
 
 _ROWS_APART = 64
 _MOST_OFFSETS = 1 << 15

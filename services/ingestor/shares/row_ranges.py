@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from services.ingestor.quarantine import Code, SliceFault
 from shared.contracts.increment import WHOLE, Increment, rows_in_share, slice_name
+from shared.reading.quarantine import Code, SliceFault
 
 
 @dataclass(frozen=True)

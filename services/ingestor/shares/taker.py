@@ -8,17 +8,18 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from services.ingestor import loads
-from services.ingestor.landing import SpooledFile, SpooledSlice
-from services.ingestor.quarantine import Code, SliceFault
 from services.ingestor.shares.cutting import SourceFile, cut_rows
 from services.ingestor.shares.cutting_parquet import cut_parquet, parquet_rows
 from services.ingestor.shares.row_index import RowIndex, keep_index, kept_index, make_index
-from services.ingestor.shares.row_join import part_of_table
 from services.ingestor.shares.row_ranges import RowRange, range_of
-from services.ingestor.sources import Source, joined_files
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.increment import Increment
 from shared.errors import TransientError
+from shared.fail_points import FailPoint, reached
+from shared.reading.quarantine import Code, SliceFault
+from shared.reading.row_join import part_of_table
+from shared.reading.sources import Source, joined_files
+from shared.reading.spool import SpooledFile, SpooledSlice
 
 
 class SourceChanged(TransientError):
@@ -65,6 +66,8 @@ class ShareTaker:
             )
             taken = range_of(self.increment, self.share, rows, held, refused)
             loads.record_range(connection, self.load_id, taken, rows)
+            reached(FailPoint.RANGE_RECORDING)
+        reached(FailPoint.RANGE_RECORDED)
         parts = {
             name: _cut(found, taken, directory / f"{number:04d}")
             for number, (name, found) in enumerate(counted.items())
@@ -98,8 +101,10 @@ class ShareTaker:
         if index is None:
             index = make_index(file.name, file.pieces(0, None), delimiter, declared.quote)
             _check_unchanged(file, state)
+            reached(FailPoint.INDEX_KEEPING)
             with self.engine.begin() as connection:
                 keep_index(connection, self.spec.dataset, uri, fingerprint, index)
+            reached(FailPoint.INDEX_KEPT)
         return _Counted(file, state, index.rows, delimiter, index)
 
     def _common_rows(self, counted: Sequence[_Counted]) -> int:

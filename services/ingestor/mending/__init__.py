@@ -1,0 +1,1 @@
+"""Mended rows back into the files that they came in."""
