@@ -7,12 +7,12 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from services.trainer import plots
-from services.trainer.dataset import TrainingDataset
-from services.trainer.evaluation import Evaluation
-from services.trainer.importance import Importances
+from services.trainer.computing import Fitted
+from services.trainer.evaluation import plots
+from services.trainer.evaluation.importance import Importances
+from services.trainer.evaluation.measures import Evaluation
+from services.trainer.evaluation.report import model_artifacts
 from services.trainer.records import SliceStanding
-from services.trainer.report import model_artifacts
 from services.trainer.runs import (
     DATASET_VERSION_TAG,
     LOAD_TAG,
@@ -22,7 +22,8 @@ from services.trainer.runs import (
     DatasetUse,
     RunRecord,
 )
-from services.trainer.snapshot import FrozenSnapshot
+from services.trainer.training_dataset.contents import BuiltDataset
+from services.trainer.training_dataset.snapshot import FrozenSnapshot
 from shared import __version__
 from shared.contracts.envelope import Event
 from shared.contracts.events import DatasetReady
@@ -38,7 +39,7 @@ def dataset_run(
     snapshot: FrozenSnapshot,
     standing: SliceStanding,
     manifest: DatasetManifest,
-    built: TrainingDataset,
+    built: BuiltDataset,
 ) -> RunRecord:
     """The run of a dataset's making: where it is from, and its classes before and after.
 
@@ -71,7 +72,7 @@ def dataset_run(
             SNAPSHOT_TAG: snapshot.snapshot_id,
             DATASET_VERSION_TAG: manifest.dataset_version,
         },
-        inputs=_uses(manifest, built.train, built.test),
+        inputs=_uses(manifest, built.schema),
         artifacts={
             "manifest.json": manifest.to_bytes(),
             "class_counts.json": json.dumps(
@@ -96,8 +97,7 @@ def training_run(
     started_at: datetime,
     training: Training,
     manifest: DatasetManifest,
-    train: pa.Table,
-    test: pa.Table,
+    fitted: Fitted,
     evaluation: Evaluation,
     weights: Importances,
 ) -> RunRecord:
@@ -108,7 +108,7 @@ def training_run(
         event_id=event.id,
         name=f"{payload.slice_key} {payload.as_of} {training.model.kind}",
         started_at=started_at,
-        params=_model_params(training, manifest),
+        params={**_model_params(training, manifest), **fitted.facts},
         metrics=evaluation.metrics,
         tags={
             TRAINING_TAG: training_id(manifest.dataset_version, training),
@@ -117,7 +117,7 @@ def training_run(
             SNAPSHOT_TAG: payload.snapshot_id,
             DATASET_VERSION_TAG: payload.dataset_version,
         },
-        inputs=_uses(manifest, train, test),
+        inputs=_uses(manifest, fitted.schema),
         artifacts=model_artifacts(evaluation, weights),
     )
 
@@ -168,16 +168,10 @@ def _model_params(training: Training, manifest: DatasetManifest) -> dict[str, ob
     }
 
 
-def _uses(manifest: DatasetManifest, train: pa.Table, test: pa.Table) -> list[DatasetUse]:
-    sides = (("train", "training", manifest.train, train), ("test", "testing", manifest.test, test))
+def _uses(manifest: DatasetManifest, schema: pa.Schema) -> list[DatasetUse]:
+    columns = {field.name: _MLFLOW_TYPES.get(str(field.type), "string") for field in schema}
+    sides = (("train", "training", manifest.train), ("test", "testing", manifest.test))
     return [
-        DatasetUse(
-            name=f"{manifest.dataset}.{side}",
-            part=part,
-            columns={
-                field.name: _MLFLOW_TYPES.get(str(field.type), "string") for field in table.schema
-            },
-            context=context,
-        )
-        for side, context, part, table in sides
+        DatasetUse(name=f"{manifest.dataset}.{side}", part=part, columns=columns, context=context)
+        for side, context, part in sides
     ]

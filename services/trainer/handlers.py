@@ -1,18 +1,23 @@
-"""What the trainer does: a dataset from each snapshot, a model version from each dataset."""
+"""What the trainer does: a dataset from each snapshot, a model version from each dataset, and how
+far that dataset is from the champion's.
+"""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from services.trainer.accounts import training_id, training_run
-from services.trainer.building import make_dataset
-from services.trainer.evaluation import evaluate
-from services.trainer.fit import fit
-from services.trainer.frame import model_inputs, model_target
-from services.trainer.importance import importances
+from services.trainer.computing import Computing, Fitted
+from services.trainer.drift.comparing import compare
+from services.trainer.drift.keeping import detected, keep_drift
+from services.trainer.drift.pairs import find_pair
+from services.trainer.evaluation.importance import importances
+from services.trainer.in_process import InProcess
 from services.trainer.prediction.serving import known_digest
+from services.trainer.promotion.ruling import carry_out, rule
 from services.trainer.records import keep_dataset, keep_promotion, registry_lock
 from services.trainer.registry import Registry, Tracking
-from services.trainer.ruling import carry_out, rule
 from services.trainer.runs import (
     AS_OF_TAG,
     COMMIT_TAG,
@@ -28,15 +33,21 @@ from services.trainer.runs import (
     TRAIN_SHA256_TAG,
     TRAINING_TAG,
 )
-from services.trainer.snapshot import FrozenSnapshot, read_part
-from services.trainer.weights import distinct_rows
+from services.trainer.training_dataset.building import make_dataset
+from services.trainer.training_dataset.snapshot import FrozenSnapshot
+from shared.contracts.dataset_spec import DatasetSpec
+from shared.contracts.drift_spec import Drift
 from shared.contracts.envelope import Event
 from shared.contracts.events import DatasetReady, ModelPublished, Snapshotted
 from shared.contracts.manifest import DatasetManifest
 from shared.contracts.spec_file import find_spec
+from shared.contracts.training_spec import Training
 from shared.errors import InconsistentState
-from shared.messaging.unit_of_work import UnitOfWork
+from shared.fail_points import FailPoint, reached
+from shared.messaging import inbox
+from shared.messaging.unit_of_work import AlreadyDone, UnitOfWork
 from shared.object_store import ObjectStore, ObjectUri
+from shared.observability.spans import step
 
 
 @dataclass(frozen=True)
@@ -49,13 +60,21 @@ class Trainer:
     registry: Registry
     git_commit: str = "unknown"
     """Of the code that runs, for the tags of what it makes."""
+    computing: Computing | None = None
+    """Where datasets are built and models fitted; in this process unless it is given."""
+    drift_sample_rows: int = 50_000
+    """Of how many rows of each dataset drift is measured, about."""
 
     def on_snapshotted(self, event: Event[Snapshotted], unit: UnitOfWork) -> None:
-        """Build the snapshot's training dataset. Without a `training` in the spec, do nothing."""
+        """Build the snapshot's training dataset.
+
+        Without a `training` in the spec, and where the event says that it trains nothing, do
+        nothing.
+        """
         started, payload = unit.clock(), event.payload
         spec = find_spec(self.datasets_dir, payload.dataset)
         training = spec.training
-        if training is None:
+        if training is None or not payload.trains:
             with unit.transaction():
                 return
         made = make_dataset(
@@ -67,6 +86,7 @@ class Trainer:
             FrozenSnapshot.of_event(payload),
             started_at=started,
             event_id=event.id,
+            computing=self.computing,
         )
         manifest = made.manifest
         with unit.transaction() as tx:
@@ -101,55 +121,74 @@ class Trainer:
         if training is None:
             with unit.transaction():
                 return
-        manifest = self._manifest(payload)
-        train, test = read_part(self.store, manifest.train), read_part(self.store, manifest.test)
-        train, copies = distinct_rows(train, manifest.entity)
-        choice, model_name = training.model, training.model.name
-        inputs = model_inputs(train, manifest.features)
-        test_inputs = model_inputs(test, manifest.features)
-        test_target = model_target(test[manifest.target])
-        target = model_target(train[manifest.target])
-        model = fit(choice, manifest.features, inputs, target, text=training.text, copies=copies)
-        evaluation = evaluate(model, test_inputs, test_target)
-        weights = importances(model, test_inputs, test_target, seed=choice.seed)
+        manifest = self._manifest(payload.manifest_uri, payload.dataset_version)
+        self.tracking.check()  # or each try in its outage would fit anew
+        computing = self.computing or InProcess(self.store)
+        with ExitStack() as held:
+            with step("fit", kind=training.model.kind):
+                fitted = held.enter_context(computing.fit(training, manifest))
+            self._publish(event, unit, started, spec, training, manifest, fitted)
+
+    def _publish(
+        self,
+        event: Event[DatasetReady],
+        unit: UnitOfWork,
+        started: datetime,
+        spec: DatasetSpec,
+        training: Training,
+        manifest: DatasetManifest,
+        fitted: Fitted,
+    ) -> None:
+        payload, model, test = event.payload, fitted.model, fitted.test
+        model_name = training.model.name
+        with step("measure"):
+            evaluation = test.measure(model)
+        head = test.head
+        weights = importances(model, head, test.target[: len(head)], seed=training.model.seed)
         identity = training_id(manifest.dataset_version, training)
-        record = training_run(event, started, training, manifest, train, test, evaluation, weights)
-        run = self.tracking.record(record)
+        record = training_run(event, started, training, manifest, fitted, evaluation, weights)
+        with step("log the run"):
+            run = self.tracking.record(record)
         with registry_lock(unit.engine, model_name) as connection:
-            version = self.registry.find(model_name, identity) or self.registry.register(
-                model_name,
-                model,
-                run=run,
-                inputs=inputs,
-                params=record.params,
-                tags={
-                    TRAINING_TAG: identity,
-                    TARGET_TAG: manifest.target,
-                    SPLIT_TAG: manifest.split.model_dump_json(),
-                    AS_OF_TAG: manifest.as_of.isoformat(),
-                    DATASET_TAG: manifest.dataset,
-                    DATASET_VERSION_TAG: manifest.dataset_version,
-                    TRAIN_SHA256_TAG: manifest.train.sha256,
-                    TEST_SHA256_TAG: manifest.test.sha256,
-                    SNAPSHOT_TAG: payload.snapshot_id,
-                    LOAD_TAG: payload.load_id,
-                    SLICE_TAG: payload.slice_key,
-                    SPEC_TAG: spec.digest(),
-                    COMMIT_TAG: self.git_commit,
-                },
-            )
+            # By another delivery, during the fit: a person may have had their word since.
+            if inbox.is_done(connection, unit.consumer, event.id):
+                raise AlreadyDone(event.id)
+            with step("register the version"):
+                version = self.registry.find(model_name, identity) or self.registry.register(
+                    model_name,
+                    model,
+                    run=run,
+                    inputs=fitted.inputs,
+                    params=record.params,
+                    tags={
+                        TRAINING_TAG: identity,
+                        TARGET_TAG: manifest.target,
+                        SPLIT_TAG: manifest.split.model_dump_json(),
+                        AS_OF_TAG: manifest.as_of.isoformat(),
+                        DATASET_TAG: manifest.dataset,
+                        DATASET_VERSION_TAG: manifest.dataset_version,
+                        TRAIN_SHA256_TAG: manifest.train.sha256,
+                        TEST_SHA256_TAG: manifest.test.sha256,
+                        SNAPSHOT_TAG: payload.snapshot_id,
+                        LOAD_TAG: payload.load_id,
+                        SLICE_TAG: payload.slice_key,
+                        SPEC_TAG: spec.digest(),
+                        COMMIT_TAG: self.git_commit,
+                    },
+                )
             digest = known_digest(connection, version)
-            ruling = rule(
-                connection,
-                self.tracking,
-                self.registry,
-                training,
-                manifest,
-                test,
-                version,
-                evaluation.metrics,
-                run,
-            )
+            with step("decide"):
+                ruling = rule(
+                    connection,
+                    self.tracking,
+                    self.registry,
+                    training,
+                    manifest,
+                    test,
+                    version,
+                    evaluation.metrics,
+                    run,
+                )
             alias = carry_out(self.registry, model_name, ruling, unit.clock())
             self.tracking.finish(run.run_id)
             published = ModelPublished(
@@ -181,12 +220,42 @@ class Trainer:
                 )
                 tx.emit(published)
 
-    def _manifest(self, payload: DatasetReady) -> DatasetManifest:
-        data = self.store.get_bytes(ObjectUri.parse(payload.manifest_uri))
-        manifest = DatasetManifest.from_bytes(data, uri=payload.manifest_uri)
-        if manifest.dataset_version != payload.dataset_version:
+    def on_model_published(self, event: Event[ModelPublished], unit: UnitOfWork) -> None:
+        """Measure how far the dataset is from the champion's; tell it where that is far.
+
+        The model is decided about whatever comes of this.
+        """
+        payload = event.payload
+        spec = find_spec(self.datasets_dir, payload.dataset)
+        with unit.engine.connect() as connection:
+            pair = find_pair(connection, event) if spec.training else None
+        if spec.training is None or pair is None:
+            with unit.transaction():
+                return
+        with step("compare with the champion's dataset"):
+            found = compare(
+                self.store,
+                spec.training,
+                spec.drift or Drift(),
+                *(
+                    self._manifest(dataset.manifest_uri, dataset.dataset_version)
+                    for dataset in (pair.baseline, pair.current)
+                ),
+                rows=self.drift_sample_rows,
+            )
+        reached(FailPoint.DRIFT_MEASURED)
+        told = detected(payload.dataset, pair, found)
+        with unit.transaction() as tx:
+            keep_drift(tx.connection, payload.dataset, pair, found, event.id)
+            if told is not None:
+                tx.emit(told)
+            reached(FailPoint.DRIFT_KEEPING)
+
+    def _manifest(self, uri: str, dataset_version: str) -> DatasetManifest:
+        data = self.store.get_bytes(ObjectUri.parse(uri))
+        manifest = DatasetManifest.from_bytes(data, uri=uri)
+        if manifest.dataset_version != dataset_version:
             raise InconsistentState(
-                f"{payload.manifest_uri} is of {manifest.dataset_version}, "
-                f"the event says {payload.dataset_version}"
+                f"{uri} is of {manifest.dataset_version}, the event says {dataset_version}"
             )
         return manifest

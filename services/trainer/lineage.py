@@ -23,7 +23,7 @@ from services.trainer.runs import (
     TRAIN_SHA256_TAG,
     RegisteredVersion,
 )
-from services.trainer.snapshot import read_manifest
+from services.trainer.training_dataset.snapshot import read_manifest
 from shared.contracts.manifest import DatasetManifest, FilePart, SnapshotManifest
 from shared.database.tables import loads, slices, snapshots, training_datasets
 from shared.errors import InconsistentState, SourceNotFound
@@ -250,7 +250,9 @@ def _dataset(store: ObjectStore, uri: str, tags: _Tags) -> DatasetManifest:
 
 
 def _loads_until(connection: Connection, snapshot: RowMapping) -> Sequence[RowMapping]:
-    """The published loads that `snapshot` may have rows of: no later by date nor by knowledge."""
+    """The published loads that `snapshot` may have rows of: no later by date nor by knowledge, and
+    not withdrawn by then.
+    """
     query = (
         select(loads.c.load_id, loads.c.slice_key, loads.c.landing_uri)
         .join(snapshots, snapshots.c.load_id == loads.c.load_id)
@@ -258,6 +260,7 @@ def _loads_until(connection: Connection, snapshot: RowMapping) -> Sequence[RowMa
             snapshots.c.dataset == snapshot["dataset"],
             snapshots.c.as_of <= snapshot["as_of"],
             snapshots.c.known_at <= snapshot["known_at"],
+            loads.c.withdrawn_at.is_(None) | (loads.c.withdrawn_at > snapshot["known_at"]),
         )
         .order_by(snapshots.c.as_of, snapshots.c.known_at)
     )

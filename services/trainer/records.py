@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from services.trainer.promotion import Decision
+from shared.contracts.decisions import Decision
 from shared.contracts.manifest import DatasetManifest
 from shared.database.tables import loads, promotions, snapshots, training_datasets
 
@@ -22,6 +22,15 @@ _EARLIER_SLICES = """
             WHEN CAST(:percentage AS double precision) IS NULL THEN s.as_of < :as_of
             ELSE l.percentage < :percentage
         END
+"""
+
+
+_DECIDED_AT = """
+    (
+        SELECT greatest(clock_timestamp(), max(other.decided_at) + INTERVAL '1 microsecond')
+        FROM headrace.promotions AS other
+        WHERE other.model_name = :of_model
+    )
 """
 
 
@@ -94,8 +103,13 @@ def keep_dataset(
 
 
 def keep_promotion(connection: Connection, **values: Any) -> None:
-    """Record a decision; `values` are the columns of `promotions`."""
-    connection.execute(insert(promotions).values(**values))
+    """Record a decision; `values` are the columns of `promotions`.
+
+    It is later than every other one about the model, also where the clock was put back: the order
+    of the decisions says who was champion before whom. To be called under the model's lock.
+    """
+    decided_at = text(_DECIDED_AT).bindparams(of_model=values["model_name"])
+    connection.execute(insert(promotions).values(decided_at=decided_at, **values))
 
 
 def decisions(connection: Connection, model: str) -> list[tuple[str, Decision]]:
@@ -141,8 +155,13 @@ def registry_lock(engine: Engine, model: str) -> Iterator[Connection]:
     second waits. Gives the connection that holds the lock, whose transaction ends with the block.
     """
     with engine.begin() as connection:
-        _lock(connection, f"headrace.model/{model}")
+        lock_model(connection, model)
         yield connection
+
+
+def lock_model(connection: Connection, model: str) -> None:
+    """Hold the registered model, as `registry_lock` does, until this transaction ends."""
+    _lock(connection, f"headrace.model/{model}")
 
 
 @contextmanager

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from services.trainer.dataset import class_text, feature_values
-from services.trainer.frame import model_inputs
+from services.trainer.evaluation.measures import has_probabilities, scores_by_class
+from services.trainer.modelling.frame import model_inputs
+from services.trainer.training_dataset.classes import class_text
+from services.trainer.training_dataset.joining import feature_values
 from shared.arrow_types import ARROW_TYPES
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.manifest import DatasetManifest, FeatureField
@@ -52,19 +52,14 @@ class Predictor:
     @property
     def has_confidence(self) -> bool:
         """Whether its answers come with a probability."""
-        return hasattr(self.pipeline, "predict_proba")
+        return has_probabilities(self.pipeline)
 
     @cached_property
     def first_text(self) -> FeatureField:
         """The feature that a text alone is given as. Raises `Unanswerable` where none is text."""
         text = self.spec.training.text if self.spec.training else None
-        names = (
-            [f"{table}.{c}" for table, columns in text.features.items() for c in columns]
-            if text
-            else []
-        )
         for field in self.features:
-            if field.name in names:
+            if text and field.name in text.feature_names:
                 return field
         raise Unanswerable(
             f"{self.model} reads no text: ask it with --file and --out about rows that have "
@@ -83,14 +78,12 @@ class Predictor:
         inputs = inputs_of(rows, self.features, as_of)
         if rows.num_rows == 0:
             return Answers((), () if self.has_confidence else None)
-        # As it was measured: one thread, for the sums of several depend on the machine.
-        with threadpool_limits(limits=1, user_api="blas"):
-            if not self.has_confidence:
-                return Answers(_texts(self.pipeline.predict(inputs)), None)
-            probabilities = np.asarray(self.pipeline.predict_proba(inputs), dtype=np.float64)
-        best = probabilities.argmax(axis=1)
-        predicted = _texts(self.pipeline.classes_[best])
-        return Answers(predicted, tuple(probabilities.max(axis=1).tolist()))
+        scores = scores_by_class(self.pipeline, inputs)
+        predicted = self.pipeline.classes_[scores.argmax(axis=1)]
+        return Answers(
+            tuple(class_text(value) for value in predicted.tolist()),
+            tuple(scores.max(axis=1).tolist()) if self.has_confidence else None,
+        )
 
 
 def inputs_of(rows: pa.Table, features: Sequence[FeatureField], as_of: date) -> pd.DataFrame:
@@ -111,7 +104,3 @@ def rows_of(
             for field in features
         }
     )
-
-
-def _texts(classes: np.ndarray) -> tuple[str, ...]:
-    return tuple(class_text(value) for value in classes.tolist())

@@ -5,6 +5,7 @@ from pathlib import Path
 from sklearn.pipeline import Pipeline
 from sqlalchemy import Connection, Engine, select
 
+from services.trainer.modelling.stored_model import UnreadableModel
 from services.trainer.prediction.answers import Predictor
 from services.trainer.records import kept_digest
 from services.trainer.registry import Registry
@@ -14,7 +15,6 @@ from services.trainer.runs import (
     MODEL_SHA256_TAG,
     RegisteredVersion,
 )
-from services.trainer.stored_model import UnreadableModel
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.manifest import DatasetManifest
 from shared.contracts.spec_file import find_spec

@@ -27,15 +27,19 @@ with warnings.catch_warnings():
 EXISTS = "RESOURCE_ALREADY_EXISTS"
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
 INVALID = "INVALID_PARAMETER_VALUE"
-_REQUEST_SECONDS = 60
+TIMEOUT_SECONDS = 60.0
+"""For an answer of MLflow where nobody says otherwise."""
 _TOO_MANY_REQUESTS, _SERVER_ERROR = 429, 500
 
 
-def connect(tracking_uri: str) -> MlflowClient:
-    """A client of the server at `tracking_uri`, for runs and models both. Connects to nothing."""
+def connect(tracking_uri: str, timeout_seconds: float = TIMEOUT_SECONDS) -> MlflowClient:
+    """A client of the server at `tracking_uri`, for runs and models both. Connects to nothing.
+
+    The timeout, for each answer, is that of the process' last client.
+    """
     for setting, value in (
         (mlflow_settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES, 0),
-        (mlflow_settings.MLFLOW_HTTP_REQUEST_TIMEOUT, _REQUEST_SECONDS),
+        (mlflow_settings.MLFLOW_HTTP_REQUEST_TIMEOUT, max(1, round(timeout_seconds))),
         (mlflow_settings.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR, False),
         (mlflow_settings.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT, True),
     ):

@@ -8,9 +8,17 @@ from pathlib import Path, PurePosixPath
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
-from services.trainer.registry.connection import EXISTS, connect, literal, server_errors, unless
+from services.trainer.registry.connection import (
+    EXISTS,
+    TIMEOUT_SECONDS,
+    connect,
+    literal,
+    server_errors,
+    unless,
+)
 from services.trainer.runs import DECISION_TAG, EVENT_TAG, DatasetUse, RunRecord
 from shared.errors import InconsistentState
+from shared.fail_points import FailPoint, reached
 
 _DIGEST_LIMIT = 36
 """Characters of a dataset's digest that MLflow keeps."""
@@ -32,8 +40,8 @@ class Tracking:
     Every method raises `ServerUnavailable` where MLflow doesn't answer.
     """
 
-    def __init__(self, tracking_uri: str) -> None:
-        self._client = connect(tracking_uri)
+    def __init__(self, tracking_uri: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._client = connect(tracking_uri, timeout_seconds)
 
     def check(self) -> None:
         """Return if MLflow answers."""
@@ -51,6 +59,7 @@ class Tracking:
             found = self._client.search_runs(
                 [experiment_id], f"tags.`{EVENT_TAG}` = {literal(run.event_id)}", max_results=1
             )
+            reached(FailPoint.RUN_MAKING)
             known = (
                 found[0]
                 if found
@@ -62,6 +71,7 @@ class Tracking:
                 )
             )
             run_id = str(known.info.run_id)
+            reached(FailPoint.RUN_MADE)
             now = _milliseconds(datetime.now(UTC))
             self._client.log_batch(
                 run_id,
@@ -87,6 +97,7 @@ class Tracking:
             for path, file in run.files.items():
                 # Sent from the file as it is read, however large it is.
                 self._client.log_artifact(run_id, str(file), str(PurePosixPath(path).parent))
+            reached(FailPoint.RUN_LOGGED)
             return RecordedRun(run_id, experiment_id, known.data.tags.get(DECISION_TAG))
 
     def remember(self, run_id: str, decision: str) -> None:
@@ -98,6 +109,7 @@ class Tracking:
         """Mark the run as finished."""
         with server_errors():
             self._client.set_terminated(run_id)
+        reached(FailPoint.RUN_FINISHED)
 
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)

@@ -13,10 +13,18 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from sklearn.pipeline import Pipeline
 
+from services.trainer.modelling.stored_model import (
+    MODEL_FILE,
+    TRUSTED_TYPES,
+    UnreadableModel,
+    read_model,
+    requirements,
+)
 from services.trainer.registry.connection import (
     ABSENT,
     EXISTS,
     INVALID,
+    TIMEOUT_SECONDS,
     connect,
     literal,
     server_errors,
@@ -29,14 +37,8 @@ from services.trainer.runs import (
     WITHDRAWN_TAG,
     RegisteredVersion,
 )
-from services.trainer.stored_model import (
-    MODEL_FILE,
-    TRUSTED_TYPES,
-    UnreadableModel,
-    read_model,
-    requirements,
-)
 from shared.errors import ServerUnavailable
+from shared.fail_points import FailPoint, reached
 
 
 class Registry:
@@ -45,9 +47,9 @@ class Registry:
     Every method raises `ServerUnavailable` where MLflow doesn't answer.
     """
 
-    def __init__(self, tracking_uri: str) -> None:
+    def __init__(self, tracking_uri: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._tracking_uri = tracking_uri
-        self._client = connect(tracking_uri)
+        self._client = connect(tracking_uri, timeout_seconds)
 
     def find(self, model: str, training_id: str) -> RegisteredVersion | None:
         """The version that this training gave, if it was registered."""
@@ -83,25 +85,30 @@ class Registry:
                 tags=dict(tags),
                 model_type="classifier",
             )
+            reached(FailPoint.MODEL_MADE)
             with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
                 path = Path(folder) / "model"
                 _save(pipeline, path, inputs, model_id=logged.model_id, run_id=run.run_id)
                 sha256 = _sha256(path / MODEL_FILE)
                 self._client.log_model_artifacts(logged.model_id, str(path))
+                reached(FailPoint.MODEL_STORED)
             self._client.finalize_logged_model(logged.model_id, "READY")
+            reached(FailPoint.MODEL_READY)
             self._client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, 0)])
+            reached(FailPoint.MODEL_LINKED)
             with unless(EXISTS):
                 self._client.create_registered_model(model)
-            return _version(
-                self._client.create_model_version(
-                    model,
-                    source=f"models:/{logged.model_id}",
-                    run_id=run.run_id,
-                    tags={**tags, MODEL_SHA256_TAG: sha256},
-                    model_id=logged.model_id,
-                    await_creation_for=0,
-                )
+            reached(FailPoint.VERSION_REGISTERING)
+            made = self._client.create_model_version(
+                model,
+                source=f"models:/{logged.model_id}",
+                run_id=run.run_id,
+                tags={**tags, MODEL_SHA256_TAG: sha256},
+                model_id=logged.model_id,
+                await_creation_for=0,
             )
+            reached(FailPoint.VERSION_REGISTERED)
+            return _version(made)
 
     def version(self, model: str, version: str) -> RegisteredVersion | None:
         """The version by its number."""
@@ -119,20 +126,28 @@ class Registry:
     def assign(self, model: str, alias: str, version: str) -> None:
         """Give `alias` to `version`, whoever has it now."""
         with server_errors():
+            reached(FailPoint.ALIAS_SETTING)
             self._client.set_registered_model_alias(model, alias, version)
+            reached(FailPoint.ALIAS_SET)
 
     def release(self, model: str, alias: str) -> None:
         """Let nobody have `alias`."""
-        with server_errors(), unless(ABSENT):
-            self._client.delete_registered_model_alias(model, alias)
+        with server_errors():
+            reached(FailPoint.ALIAS_RELEASING)
+            with unless(ABSENT):
+                self._client.delete_registered_model_alias(model, alias)
+            reached(FailPoint.ALIAS_RELEASED)
 
     def withdraw(self, model: str, version: str, reason: str | None) -> None:
         """Mark the version as rolled back for `reason`; with None, take the mark away."""
-        with server_errors(), unless(ABSENT):
-            if reason is None:
-                self._client.delete_model_version_tag(model, version, WITHDRAWN_TAG)
-            else:
-                self._client.set_model_version_tag(model, version, WITHDRAWN_TAG, reason)
+        with server_errors():
+            reached(FailPoint.VERSION_WITHDRAWING)
+            with unless(ABSENT):
+                if reason is None:
+                    self._client.delete_model_version_tag(model, version, WITHDRAWN_TAG)
+                else:
+                    self._client.set_model_version_tag(model, version, WITHDRAWN_TAG, reason)
+            reached(FailPoint.VERSION_WITHDRAWN)
 
     def annotate(self, model: str, version: str, tags: Mapping[str, str]) -> None:
         """Set `tags` of the version, over what they were."""
@@ -197,7 +212,7 @@ def _save(
         signature=mlflow.models.infer_signature(inputs, pipeline.predict(inputs.head(3))),
         input_example=example,
         # Given, because finding them out takes seconds.
-        pip_requirements=requirements(),
+        pip_requirements=requirements(pipeline),
     )
 
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from services.trainer.models import make_pipeline
-from services.trainer.weights import WEIGHTED_KINDS
+from services.trainer.modelling.categories import count_categories, most_frequent
+from services.trainer.modelling.models import BOOSTED, categorical_names, make_pipeline
+from services.trainer.modelling.weights import WEIGHTED_KINDS
 from shared.contracts.manifest import FeatureField
 from shared.contracts.training_spec import ModelChoice, Text
 from shared.errors import PermanentError
@@ -35,10 +36,13 @@ def fit(
     text's n-grams are worth is learned from the rows as they are here, medians, scales and
     categories from the rows as often as they stand; but all from the rows here where there is text.
     """
-    model = make_pipeline(choice, features, text)
-    prepare, estimator = model["prepare"], model["estimate"]
     if copies is None:
         copies = np.ones(len(inputs), dtype=np.int64)
+    known = None
+    if choice.kind == BOOSTED:
+        known = most_frequent(count_categories(inputs, categorical_names(features), copies))
+    model = make_pipeline(choice, features, text, known)
+    prepare, estimator = model["prepare"], model["estimate"]
     repeated = np.repeat(np.arange(len(inputs)), copies)
     try:
         # One thread for linear algebra: more would add up in an order that differs by machine.

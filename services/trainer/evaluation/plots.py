@@ -4,15 +4,15 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
-from services.trainer.confusion import confusion_plot
-from services.trainer.evaluation import Evaluation
-from services.trainer.importance import Importances
+from services.trainer.evaluation.confusion import confusion_plot
+from services.trainer.evaluation.curves import one_against_the_rest
+from services.trainer.evaluation.importance import Importances
+from services.trainer.evaluation.measures import Evaluation
 
 _DPI = 100
 _BARS = 20
@@ -55,29 +55,12 @@ def model_plots(evaluation: Evaluation, importances: Importances) -> dict[str, b
     }
 
 
-_Curve = tuple[str, NDArray[np.bool_], NDArray[np.float64]]
 _Drawn = tuple[float, str, NDArray[Any], NDArray[Any]]
-
-
-def _curves(evaluation: Evaluation) -> list[_Curve]:
-    """Of each class against the rest: its name, where it is true, its score. A class that
-    no test row has, or that all have, has no curve.
-    """
-    places = [1] if len(evaluation.classes) == 2 else range(len(evaluation.classes))
-    found = [
-        (
-            str(evaluation.classes[place]),
-            evaluation.truth == evaluation.classes[place],
-            evaluation.scores[:, place],
-        )
-        for place in places
-    ]
-    return [curve for curve in found if curve[1].any() and not curve[1].all()]
 
 
 def _roc(evaluation: Evaluation) -> bytes:
     drawn: list[_Drawn] = []
-    for name, truth, score in _curves(evaluation):
+    for name, truth, score in one_against_the_rest(evaluation):
         false_rate, true_rate, _ = roc_curve(truth, score)
         drawn.append((float(auc(false_rate, true_rate)), name, false_rate, true_rate))
     figure, axes = _figure(5.0, 4.5)
@@ -89,7 +72,7 @@ def _roc(evaluation: Evaluation) -> bytes:
 
 def _precision_recall(evaluation: Evaluation) -> bytes:
     drawn: list[_Drawn] = []
-    for name, truth, score in _curves(evaluation):
+    for name, truth, score in one_against_the_rest(evaluation):
         precision, recall, _ = precision_recall_curve(truth, score)
         drawn.append((average_precision_score(truth, score), name, recall, precision))
     figure, axes = _figure(5.0, 4.5)

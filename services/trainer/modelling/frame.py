@@ -30,7 +30,10 @@ def model_inputs(table: pa.Table, features: Sequence[FeatureField]) -> pd.DataFr
 def model_target(target: pa.ChunkedArray) -> NDArray[Any]:
     """The target's classes in their own type: booleans, integers or texts."""
     if pa.types.is_string(target.type):
-        return np.array(target.to_pylist(), dtype=object)
+        # One object for each class, not for each row.
+        classes = target.combine_chunks().dictionary_encode()
+        names = np.array(classes.dictionary.to_pylist(), dtype=object)
+        return np.asarray(names[classes.indices.to_numpy()])
     return np.asarray(target.to_numpy())
 
 

@@ -4,14 +4,13 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-import pyarrow as pa
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
-from services.trainer.evaluation import evaluate
-from services.trainer.frame import model_inputs, model_target
+from services.trainer.computing import TestSide
+from services.trainer.modelling.stored_model import UnreadableModel
 from services.trainer.prediction.serving import load_version
-from services.trainer.promotion import Candidate, Champion, Decision, decide
+from services.trainer.promotion.decision import Candidate, Champion, decide
 from services.trainer.registry import RecordedRun, Registry, Tracking
 from services.trainer.runs import (
     CHALLENGER,
@@ -24,9 +23,10 @@ from services.trainer.runs import (
     WITHDRAWN_TAG,
     RegisteredVersion,
 )
-from services.trainer.stored_model import UnreadableModel
+from shared.contracts.decisions import Decision
 from shared.contracts.manifest import DatasetManifest
 from shared.contracts.training_spec import Split, Training
+from shared.fail_points import FailPoint, reached
 
 _CLASSES_IN_COMMON = 2
 """That a champion must know of those tested on, to be compared at all."""
@@ -55,24 +55,21 @@ def rule(
     registry: Registry,
     training: Training,
     manifest: DatasetManifest,
-    test: pa.Table,
+    test: TestSide,
     version: RegisteredVersion,
     metrics: dict[str, float],
     run: RecordedRun,
 ) -> Ruling:
     """Decide about `version`, keep the decision with the run, and return it.
 
-    A run that has one keeps it, unless the champion has changed since by another hand.
-    Call under the model's lock, which `connection` holds.
+    A run that has one keeps it, unless the champion has changed since by another hand, or a person
+    has rolled the version back. Call under the model's lock, which `connection` holds.
     """
     present = registry.holder(training.model.name, CHAMPION)
     if run.decision is not None:
-        ruling = Ruling(**json.loads(run.decision))
-        expected = {ruling.champion_version}
-        if ruling.promoted:
-            expected.add(ruling.version)
-        if (present.version if present else None) in expected:
-            return ruling
+        kept = Ruling(**json.loads(run.decision))
+        if _holds(kept, version, present):
+            return kept
     score = metrics[training.metric.value]
     champion = None
     if present is not None and present.version == version.version:
@@ -91,7 +88,9 @@ def rule(
         champion.version if champion else None,
         champion.score if champion else None,
     )
+    reached(FailPoint.RULING_KEEPING)
     tracking.remember(run.run_id, json.dumps(asdict(ruling), sort_keys=True))
+    reached(FailPoint.RULING_KEPT)
     return ruling
 
 
@@ -126,12 +125,23 @@ def carry_out(registry: Registry, model: str, ruling: Ruling, now: datetime) -> 
     return CHALLENGER if challenger.version == ruling.version else None
 
 
+def _holds(kept: Ruling, version: RegisteredVersion, present: RegisteredVersion | None) -> bool:
+    """Whether what was decided about the version before is still to be carried out."""
+    expected = {kept.champion_version}
+    if kept.promoted:
+        # Rolled back, its champion is the one before again, as if nothing had been carried out.
+        if version.tags.get(WITHDRAWN_TAG):
+            return False
+        expected.add(kept.version)
+    return (present.version if present else None) in expected
+
+
 def _measured(
     connection: Connection,
     registry: Registry,
     training: Training,
     manifest: DatasetManifest,
-    test: pa.Table,
+    test: TestSide,
     version: RegisteredVersion,
 ) -> Champion:
     """The champion with its score on these test rows, or with what stands against one."""
@@ -148,16 +158,14 @@ def _measured(
     except UnreadableModel as error:
         return not_comparable(str(error))
     try:
-        inputs = model_inputs(test, manifest.features)
-        if absent := sorted(set(model.feature_names_in_) - set(inputs.columns)):
+        asked = {field.name for field in manifest.features}
+        if absent := sorted(set(model.feature_names_in_) - asked):
             return not_comparable(f"it needs {', '.join(absent)}")
-        target = model_target(test[manifest.target])
         # A class that is new since, or that no row has any more, counts as it would in use; but
         # one who knows none of the classes, or only one, was asked something else.
-        if len(set(model.classes_.tolist()) & set(target.tolist())) < _CLASSES_IN_COMMON:
+        if len(set(model.classes_.tolist()) & set(test.target.tolist())) < _CLASSES_IN_COMMON:
             return not_comparable("it knows other classes")
-        inputs = inputs[list(model.feature_names_in_)]
-        found = evaluate(model, inputs, target)
+        found = test.measure(model)
     except (ValueError, TypeError) as error:
         return not_comparable(str(error))
     return Champion(version.version, version.as_of, found.metrics[training.metric.value])

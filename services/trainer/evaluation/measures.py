@@ -55,8 +55,16 @@ class ClassScore:
 
 
 def evaluate(model: Pipeline, inputs: pd.DataFrame, target: NDArray[Any]) -> Evaluation:
-    """Measure `model`. Of two classes the greater one is positive; of more, the mean is taken
-    over the classes, weighted by their rows, each against the rest.
+    """Measure `model` on these rows, as `evaluate_scores` does."""
+    return evaluate_scores(model, scores_by_class(model, inputs), target)
+
+
+def evaluate_scores(
+    model: Pipeline, of_classes: NDArray[np.float64], target: NDArray[Any]
+) -> Evaluation:
+    """Measure `model` by its scores of rows whose classes are `target`. Of two classes the greater
+    one is positive; of more, the mean is taken over the classes, weighted by their rows, each
+    against the rest.
 
     Two models are comparable on the same rows even if they know other classes: a class that a
     model doesn't know is one that it never answers, with an area under the curve of one half and
@@ -65,7 +73,6 @@ def evaluate(model: Pipeline, inputs: pd.DataFrame, target: NDArray[Any]) -> Eva
     probabilities. Raises `ValueError` where all rows have one class.
     """
     classes = model.classes_
-    of_classes = scores_by_class(model, inputs)
     predicted = classes[of_classes.argmax(axis=1)]
     if len(np.unique(target)) < 2:
         raise ValueError("the test rows have one class only")

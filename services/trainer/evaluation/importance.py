@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn.inspection import permutation_importance
 from sklearn.pipeline import Pipeline
 
-from services.trainer.dataset import class_text
-from services.trainer.evaluation import log_loss
+from services.trainer.evaluation.measures import log_loss
+from services.trainer.training_dataset.classes import class_text
 
 PERMUTED_ROWS = 2_000
 """On which importances are measured where a model has none of its own."""
@@ -48,7 +48,8 @@ def importances(
         return _sorted("coefficient", names, values, terms)
     if hasattr(estimator, "feature_importances_"):
         names = model[:-1].get_feature_names_out()
-        return _sorted("impurity decrease", names, estimator.feature_importances_)
+        kind = getattr(estimator, "importance_kind", "impurity decrease")
+        return _sorted(kind, names, estimator.feature_importances_)
     measured = permutation_importance(
         model,
         inputs.head(PERMUTED_ROWS),

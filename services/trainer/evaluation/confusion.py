@@ -8,8 +8,8 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import confusion_matrix
 
-from services.trainer.dataset import class_text
-from services.trainer.evaluation import Evaluation
+from services.trainer.evaluation.measures import Evaluation
+from services.trainer.training_dataset.classes import class_text
 
 _COUNTED = 6
 """Up to so many classes the cells say the rows, too, and the classes keep their own order."""

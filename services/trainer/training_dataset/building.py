@@ -5,16 +5,15 @@ key of the run, so doing it again gives the same thing.
 """
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 
-import pyarrow as pa
 from sqlalchemy import Engine
 
 from services.trainer.accounts import dataset_run
-from services.trainer.dataset import TrainingDataset, build, describe
+from services.trainer.computing import Computing
+from services.trainer.in_process import InProcess
 from services.trainer.records import (
     building_lock,
     keep_dataset,
@@ -22,14 +21,16 @@ from services.trainer.records import (
     slice_standing,
 )
 from services.trainer.registry import Tracking
-from services.trainer.snapshot import FrozenSnapshot, read_manifest, read_table
+from services.trainer.training_dataset.contents import describe
+from services.trainer.training_dataset.snapshot import FrozenSnapshot, read_manifest
 from shared.clock import Clock, utc_now
 from shared.contracts.dataset_spec import DatasetSpec
-from shared.contracts.manifest import DatasetManifest
-from shared.contracts.table_spec import ColumnType
+from shared.contracts.manifest import DatasetManifest, SnapshotManifest
 from shared.contracts.training_spec import Training
 from shared.errors import InconsistentState, PermanentError
+from shared.fail_points import FailPoint, reached
 from shared.object_store import Bucket, ObjectStore, ObjectUri
+from shared.observability.spans import step
 
 _PARQUET, _JSON = "application/vnd.apache.parquet", "application/json"
 
@@ -58,24 +59,39 @@ def make_dataset(
     *,
     started_at: datetime,
     event_id: str | None = None,
+    computing: Computing | None = None,
 ) -> MadeDataset:
     """Build the dataset of `snapshot`, store it, and log it in the experiment of the dataset.
 
     The run is that of the event; without one it is that of the snapshot and the dataset's version,
-    so asking twice gives one run. The same snapshot and spec give the same bytes either way.
+    so asking twice gives one run. The same snapshot and spec give the same bytes either way, and
+    wherever it is computed; in this process unless `computing` says otherwise.
     """
     prefix = store.uri(Bucket.DATASETS, snapshot.dataset)
     with engine.connect() as connection:
         standing = slice_standing(
             connection, snapshot.dataset, snapshot.slice_key, snapshot.load_id, snapshot.as_of
         )
+    found = _manifest(store, snapshot)
+    tracking.check()  # or each try in its outage would build it anew
+    work = computing or InProcess(store)
     with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
-        built = _built(store, spec, training, snapshot)
-        manifest, files = describe(spec, training, snapshot.as_of, built, str(prefix), Path(folder))
+        with (
+            step("build the dataset"),
+            work.dataset(spec, training, snapshot.as_of, found) as built,
+        ):
+            manifest, files = describe(
+                spec, training, snapshot.as_of, built, str(prefix), Path(folder)
+            )
         for uri, path in files.items():
-            store.put_file(ObjectUri.parse(uri), path, content_type=_PARQUET)
+            reached(FailPoint.SIDE_STORING)
+            with step("store a side", file=path.name):
+                store.put_file(ObjectUri.parse(uri), path, content_type=_PARQUET)
+            reached(FailPoint.SIDE_STORED)
         manifest_uri = prefix.child(f"{manifest.dataset_version}/manifest.json")
+        reached(FailPoint.DATASET_STORING)
         store.put_bytes(manifest_uri, manifest.to_bytes(), content_type=_JSON)
+        reached(FailPoint.DATASET_STORED)
         key = event_id or f"on-demand/{snapshot.snapshot_id}/{manifest.dataset_version}"
         record = dataset_run(key, started_at, snapshot, standing, manifest, built)
         run = tracking.record(
@@ -93,6 +109,7 @@ def make_on_demand(
     *,
     as_of: date | None = None,
     clock: Clock = utc_now,
+    computing: Computing | None = None,
 ) -> MadeDataset:
     """Make the dataset of the newest snapshot, or the newest at or before `as_of`, and record it.
 
@@ -112,6 +129,12 @@ def make_on_demand(
                 f"{spec.dataset} has no snapshot{until}: see `headrace snapshots "
                 f"{spec.dataset}`, or load a slice with `headrace load {spec.dataset} --wait`"
             )
+        if row["pruned_at"] is not None:
+            raise NoDataset(
+                f"the files of {spec.dataset}'s snapshot {row['snapshot_id']} were pruned on "
+                f"{row['pruned_at']:%Y-%m-%d}: ask for a later date, see `headrace snapshots "
+                f"{spec.dataset}`"
+            )
         made = make_dataset(
             engine,
             store,
@@ -120,6 +143,7 @@ def make_on_demand(
             spec.training,
             FrozenSnapshot.of_row(row),
             started_at=clock(),
+            computing=computing,
         )
         keep_dataset(
             connection,
@@ -131,9 +155,7 @@ def make_on_demand(
     return made
 
 
-def _built(
-    store: ObjectStore, spec: DatasetSpec, training: Training, snapshot: FrozenSnapshot
-) -> TrainingDataset:
+def _manifest(store: ObjectStore, snapshot: FrozenSnapshot) -> SnapshotManifest:
     manifest = read_manifest(store, snapshot.manifest_uri, snapshot.manifest_sha256)
     if (manifest.dataset, manifest.snapshot_id, manifest.as_of) != (
         snapshot.dataset,
@@ -141,8 +163,4 @@ def _built(
         snapshot.as_of,
     ):
         raise InconsistentState(f"{snapshot.manifest_uri} is of another snapshot")
-
-    def read(table: str, columns: Mapping[str, ColumnType]) -> pa.Table:
-        return read_table(store, manifest, table, columns)
-
-    return build(spec, training, snapshot.as_of, read)
+    return manifest

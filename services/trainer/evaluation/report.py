@@ -5,10 +5,11 @@ import io
 import json
 from dataclasses import asdict
 
-from services.trainer.dataset import class_text
-from services.trainer.evaluation import Evaluation, class_scores
-from services.trainer.importance import Importances
-from services.trainer.plots import model_plots
+from services.trainer.evaluation.curves import curves, matrix
+from services.trainer.evaluation.importance import Importances
+from services.trainer.evaluation.measures import Evaluation, class_scores
+from services.trainer.evaluation.plots import model_plots
+from services.trainer.training_dataset.classes import class_text
 
 
 def model_artifacts(evaluation: Evaluation, weights: Importances) -> dict[str, bytes]:
@@ -17,6 +18,8 @@ def model_artifacts(evaluation: Evaluation, weights: Importances) -> dict[str, b
     return {
         **class_report(evaluation),
         "feature_importances.json": _json(importances),
+        "curves.json": _json(curves(evaluation)),
+        "confusion_matrix.json": _json(matrix(evaluation)),
         **({"top_terms.json": _json(dict(weights.terms))} if weights.terms else {}),
         **{f"plots/{name}": data for name, data in model_plots(evaluation, weights).items()},
     }

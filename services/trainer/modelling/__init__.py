@@ -1,0 +1,1 @@
+"""The estimators that a spec may choose, what they take, how they are fitted and stored."""

@@ -1,0 +1,1 @@
+"""Which model version is the champion: the decision, its carrying out, a person's word."""
