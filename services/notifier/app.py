@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from services.notifier.handlers import SERVICE, Notifier
 from services.notifier.sending import Sender
 from services.notifier.targets import Targets, read_targets
-from shared.contracts.events import DeadLettered, ModelPublished, SliceRejected
+from shared.contracts.events import DeadLettered, DriftDetected, ModelPublished, SliceRejected
 from shared.service import Resources, Service, run
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ def build(resources: Resources) -> Service:
         handlers={
             SliceRejected: notifier.on_slice_rejected,
             ModelPublished: notifier.on_model_published,
+            DriftDetected: notifier.on_drift_detected,
             DeadLettered: notifier.on_dead_lettered,
         },
         stage_of={},

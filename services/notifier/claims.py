@@ -9,6 +9,8 @@ from datetime import datetime
 
 from sqlalchemy import Engine, text
 
+from shared.fail_points import FailPoint, reached
+
 CLAIM = text("""
     UPDATE headrace.notifications
     SET state = 'sending', attempts = attempts + 1, next_try_at = :unknown_at
@@ -20,7 +22,7 @@ CLAIM = text("""
         LIMIT 1
         FOR UPDATE SKIP LOCKED
     )
-    RETURNING event_id, target, title, body, kind, attempts, created_at
+    RETURNING event_id, target, dataset, slice_key, title, body, kind, attempts, created_at
 """)
 SENT = text("""
     UPDATE headrace.notifications
@@ -59,6 +61,8 @@ class Claim:
 
     event_id: str
     target: str
+    dataset: str
+    slice_key: str
     title: str
     body: str
     kind: str
@@ -75,7 +79,11 @@ def claim(engine: Engine, target: str, now: datetime, unknown_at: datetime) -> C
     values = {"target": target, "now": now, "unknown_at": unknown_at}
     with engine.begin() as connection:
         row = connection.execute(CLAIM, values).first()
-    return Claim(*row) if row else None
+        if row is None:
+            return None
+        reached(FailPoint.MESSAGE_CLAIMING, row.dataset)
+    reached(FailPoint.MESSAGE_CLAIMED, row.dataset)
+    return Claim(*row)
 
 
 def sent(engine: Engine, claim: Claim, now: datetime) -> None:

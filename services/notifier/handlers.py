@@ -15,11 +15,18 @@ from services.notifier.messages import (
     Occasion,
     Scores,
     dead_letter,
+    drifting,
     publication,
     rejection,
 )
 from shared.contracts.envelope import Event
-from shared.contracts.events import DeadLettered, ModelPublished, Payload, SliceRejected
+from shared.contracts.events import (
+    DeadLettered,
+    DriftDetected,
+    ModelPublished,
+    Payload,
+    SliceRejected,
+)
 from shared.contracts.topics import Topic
 from shared.database.statuses import NotificationState
 from shared.database.tables import dead_letters, loads, notifications, promotions
@@ -52,6 +59,10 @@ class Notifier:
     def on_model_published(self, event: Event[ModelPublished], unit: UnitOfWork) -> None:
         """Tell which model version there is, and whether it is the champion."""
         self._tell(event, unit, lambda connection: _publication(connection, event))
+
+    def on_drift_detected(self, event: Event[DriftDetected], unit: UnitOfWork) -> None:
+        """Tell what is far from what the champion was trained on."""
+        self._tell(event, unit, lambda connection: drifting(event.payload))
 
     def on_dead_lettered(self, event: Event[DeadLettered], unit: UnitOfWork) -> None:
         """Tell that a service gave up an event.
@@ -124,5 +135,7 @@ def _dead_letter(connection: Connection, dead: DeadLettered) -> Message:
         dead_letters.c.topic == dead.original_topic,
         dead_letters.c.partition == dead.original_partition,
         dead_letters.c.offset == dead.original_offset,
+        dead_letters.c.event_id.is_not_distinct_from(dead.event_id),
     )
+    query = query.order_by(dead_letters.c.failed_at.desc()).limit(1)
     return dead_letter(dead, connection.execute(query).scalar())

@@ -5,7 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.contracts.events import DeadLettered, ModelPublished, Reason, SliceRejected, Stage
+from shared.contracts.events import (
+    DeadLettered,
+    DriftDetected,
+    ModelPublished,
+    Reason,
+    SliceRejected,
+    Stage,
+)
 
 TITLE_CHARACTERS = 200
 BODY_CHARACTERS = 1700
@@ -30,6 +37,8 @@ class Occasion(StrEnum):
     """A model version became champion."""
     REGISTERED = "registered"
     """A model version was made and the champion is who it was."""
+    DRIFT = "drift"
+    """Data is far from what the champion was trained on."""
     DEAD = "dead"
     """A service gave up an event."""
 
@@ -130,6 +139,41 @@ def publication(published: ModelPublished, scores: Scores | None) -> Message:
             "",
             advice,
             f"  {shlex.join(command)}",
+        ],
+    )
+
+
+def drifting(drift: DriftDetected) -> Message:
+    """A training dataset is far from the champion's."""
+    rest = drift.features_drifted - len(drift.features[:REASONS_SHOWN])
+    return _message(
+        Occasion.DRIFT,
+        Kind.WARNING,
+        f"{drift.dataset} {drift.slice_key} has drifted: {drift.features_drifted} of "
+        f"{drift.features_compared} features",
+        [
+            f"They are far from what {drift.model_name} version {drift.champion_version} was "
+            f"trained on, the data of {drift.baseline_as_of}.",
+            "",
+            "The worst of them:",
+            *(
+                f"- {each.feature}: {each.measure} {each.value:.4f}, the threshold is "
+                f"{each.threshold:g}"
+                for each in drift.features[:REASONS_SHOWN]
+            ),
+            *([f"- and {rest} more"] if rest else []),
+            "",
+            *_fields(
+                ("As of", drift.as_of),
+                ("Snapshot", drift.snapshot_id),
+                ("Training dataset", drift.dataset_version),
+                ("Compared with", drift.baseline_version),
+                ("Load", drift.load_id),
+            ),
+            "",
+            "What to do: look at how they have changed, and how good the champion still is:",
+            f"  {shlex.join(['headrace', 'drift', drift.dataset])}",
+            f"  {shlex.join(['headrace', 'models', drift.dataset])}",
         ],
     )
 

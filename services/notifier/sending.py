@@ -10,15 +10,15 @@ from functools import partial
 from itertools import islice
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from services.notifier import claims
 from services.notifier.claims import Claim
 from services.notifier.delivery import Delivery, Outcome
 from services.notifier.targets import Target
 from shared.clock import Clock
-from shared.messaging.retry import backoff
-from shared.observability.logs import REPEATS
+from shared.fail_points import FailPoint, reached
+from shared.messaging.retry import backoff, is_database_away
+from shared.observability.logs import REPEATS, log_ids
 from shared.observability.metrics import Metrics
 from shared.settings import Settings
 
@@ -84,9 +84,15 @@ class Sender:
         claim = claims.claim(self._engine, target.name, now, now + self._unknown_after)
         if claim is None:
             return False
+        with log_ids(dataset=claim.dataset, slice_key=claim.slice_key, event_id=claim.event_id):
+            return self._send(target, claim)
+
+    def _send(self, target: Target, claim: Claim) -> bool:
         delivery = target.send(claim.title, claim.body, claim.kind)
+        reached(FailPoint.MESSAGE_SENT, claim.dataset)
         self._metrics.notifications.labels(target.name, delivery.outcome.value).inc()
         self._outlast_database(lambda: self._settle(claim, delivery))
+        reached(FailPoint.MESSAGE_SETTLED, claim.dataset)
         return True
 
     def sweep(self) -> None:
@@ -97,7 +103,8 @@ class Sender:
         nobodys = claims.give_up_nobodys(self._engine, names, now - self._give_up_after, NOBODYS)
         for reason, rows in ((LOST, lost), (NOBODYS, nobodys)):
             for event_id, target in rows:
-                logger.error("gave up telling %s of event %s: %s", target, event_id, reason)
+                with log_ids(event_id=event_id):
+                    logger.error("gave up telling %s of event %s: %s", target, event_id, reason)
 
     def _begin(self, name: str, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, name=name, daemon=True)
@@ -110,10 +117,11 @@ class Sender:
             try:
                 while not self._stopping.is_set() and self.send_next(target):
                     self._stopping.wait(target.pause_seconds)
-            except (OperationalError, InterfaceError) as error:
-                logger.warning("messages wait: %s", error, extra=REPEATS)
-            except Exception:
-                logger.exception("%s: a message can't be sent", target.name, extra=REPEATS)
+            except Exception as error:
+                if is_database_away(error):
+                    logger.warning("messages wait: %s", error, extra=REPEATS)
+                else:
+                    logger.exception("%s: a message can't be sent", target.name, extra=REPEATS)
             woken.wait(self._settings.relay_interval_seconds)
             woken.clear()
 
@@ -121,10 +129,11 @@ class Sender:
         while not self._stopping.is_set():
             try:
                 self.sweep()
-            except (OperationalError, InterfaceError) as error:
-                logger.warning("messages wait: %s", error, extra=REPEATS)
-            except Exception:
-                logger.exception("lost messages can't be looked for", extra=REPEATS)
+            except Exception as error:
+                if is_database_away(error):
+                    logger.warning("messages wait: %s", error, extra=REPEATS)
+                else:
+                    logger.exception("lost messages can't be looked for", extra=REPEATS)
             self._stopping.wait(SWEEP_SECONDS)
 
     def _settle(self, claim: Claim, delivery: Delivery) -> None:
@@ -158,7 +167,9 @@ class Sender:
         while True:
             try:
                 return settle()
-            except (OperationalError, InterfaceError) as error:
+            except Exception as error:
+                if not is_database_away(error):
+                    raise
                 logger.warning("messages wait: %s", error, extra=REPEATS)
                 if self._stopping.wait(self._settings.relay_interval_seconds):
                     return None
