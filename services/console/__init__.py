@@ -1,0 +1,1 @@
+"""The console: one web page over all of it, to watch and to act."""

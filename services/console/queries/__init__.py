@@ -1,0 +1,1 @@
+"""What the pages ask Postgres: SQL to frozen dataclasses. Nothing here changes anything."""
