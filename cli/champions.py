@@ -88,7 +88,9 @@ def promote(
     root: Root = ROOT,
 ) -> None:
     """Make a version champion, whatever the rule said."""
-    from services.trainer.champions import promote as promote_by_hand  # MLflow: seconds to import
+    from services.trainer.promotion.champions import (
+        promote as promote_by_hand,  # MLflow: seconds to import
+    )
     from services.trainer.registry import Registry
 
     with session(root) as current:
@@ -102,7 +104,7 @@ def promote(
 @models.command()
 def rollback(model: Model, reason: Reason = "", root: Root = ROOT) -> None:
     """Make the champion before the present one champion again."""
-    from services.trainer.champions import roll_back
+    from services.trainer.promotion.champions import roll_back
     from services.trainer.registry import Registry
 
     with session(root) as current:

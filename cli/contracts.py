@@ -1,5 +1,6 @@
 """`headrace contracts`: the events' JSON Schemas and the AsyncAPI file, from the payload models."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ import typer
 from shared import __version__
 from shared.contracts.envelope import CONTENT_TYPE, SPEC_VERSION
 from shared.contracts.events import EVENTS, Payload
+from shared.contracts.topics import Topic
 
 PUBLISHERS = {
     "load-requested": ("cli", "ingestor (POST /loads)"),
@@ -17,7 +19,9 @@ PUBLISHERS = {
     "validated": ("validator",),
     "snapshotted": ("snapshotter",),
     "dataset-ready": ("trainer",),
+    "promotion-requested": ("console",),
     "model-published": ("trainer",),
+    "drift-detected": ("trainer",),
     "dead-letters": ("every service",),
 }
 READERS = {
@@ -26,8 +30,10 @@ READERS = {
     "validated": ("snapshotter",),
     "snapshotted": ("trainer",),
     "dataset-ready": ("trainer",),
+    "promotion-requested": ("trainer",),
     "slice-rejected": ("notifier",),
-    "model-published": ("notifier",),
+    "model-published": ("notifier", "trainer"),
+    "drift-detected": ("notifier",),
     "dead-letters": ("notifier",),
 }
 ATTRIBUTES = {
@@ -84,26 +90,15 @@ def _asyncapi() -> dict[str, Any]:
             "description": "CloudEvents 1.0 on Kafka, binary mode. The record key is the dataset.",
         },
         "defaultContentType": CONTENT_TYPE,
-        "channels": {
-            event.topic.value: {
-                "address": event.topic.value,
-                "description": (
-                    f"{(event.__doc__ or '').strip()}\n\n"
-                    f"Published by {', '.join(PUBLISHERS[event.topic])}; "
-                    f"read by {', '.join(READERS.get(event.topic, ('whoever watches',)))}."
-                ),
-                "messages": {event.__name__: {"$ref": f"#/components/messages/{event.__name__}"}},
-            }
-            for event in EVENTS
-        },
+        "channels": {topic.value: _channel(topic) for topic in Topic},
         "operations": {
-            f"{action}-{event.topic.value}": {
+            f"{action}-{topic.value}": {
                 "action": action,
-                "channel": {"$ref": f"#/channels/{event.topic.value}"},
+                "channel": {"$ref": f"#/channels/{topic.value}"},
             }
-            for event in EVENTS
+            for topic in Topic
             for action in ("send", "receive")
-            if action == "send" or event.topic in READERS
+            if action == "send" or topic in READERS
         },
         "components": {
             "messages": {
@@ -115,6 +110,22 @@ def _asyncapi() -> dict[str, Any]:
                 for event in EVENTS
             },
             "schemas": {"Headers": headers},
+        },
+    }
+
+
+def _channel(topic: Topic) -> dict[str, Any]:
+    """A topic, and the messages that are published on it."""
+    events = [event for event in EVENTS if event.topic is topic]
+    said = "\n\n".join(inspect.cleandoc(event.__doc__ or "") for event in events)
+    return {
+        "address": topic.value,
+        "description": (
+            f"{said}\n\nPublished by {', '.join(PUBLISHERS[topic])}; "
+            f"read by {', '.join(READERS.get(topic, ('whoever watches',)))}."
+        ),
+        "messages": {
+            event.__name__: {"$ref": f"#/components/messages/{event.__name__}"} for event in events
         },
     }
 

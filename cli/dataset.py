@@ -11,7 +11,7 @@ from cli.session import ROOT, AsJson, Root, session
 from shared.contracts.spec_file import find_spec
 
 if TYPE_CHECKING:
-    from services.trainer.building import MadeDataset
+    from services.trainer.training_dataset.building import MadeDataset
 
 app = typer.Typer()
 dataset = typer.Typer(no_args_is_help=True, help="Training datasets, made on demand.")
@@ -38,8 +38,10 @@ def build(
     root: Root = ROOT,
 ) -> None:
     """Make the training dataset of a snapshot and log it, as its event would, without training."""
-    from services.trainer.building import make_on_demand  # with MLflow, which takes seconds
     from services.trainer.registry import Tracking
+    from services.trainer.training_dataset.building import (
+        make_on_demand,  # with MLflow, which takes seconds
+    )
     from shared.object_store import ObjectStore
 
     with session(root) as current:

@@ -67,6 +67,7 @@ def lines(each: DatasetOverview, now: datetime) -> list[Line]:
         said.append(("champion", _champion(each.champion)))
     said.append(("waiting", _waiting(each, now)))
     said += [("rejected", text) for text in _rejected(each)]
+    said += [("withdrawn", text) for text in _withdrawn(each, now)]
     if each.dead_letters:
         dead = f"{counted(each.dead_letters, 'dead letter')}: see `headrace dead list`"
         said.append(("dead", Text(dead, style="red")))
@@ -154,6 +155,17 @@ def _waiting_load(load: WaitingLoad, now: datetime) -> str:
     else:
         where = f"{load.stage} done"
     return f"{load.slice_key} {where} ({_span(now - load.since)})"
+
+
+def _withdrawn(each: DatasetOverview, now: datetime) -> Sequence[Text]:
+    said = [
+        Text(f"{gone.slice_key} {ago(gone.at, now)} by {gone.requested_by}: {gone.reason}")
+        for gone in each.withdrawn[:LISTED]
+    ]
+    if len(each.withdrawn) > LISTED:
+        more = counted(len(each.withdrawn) - LISTED, "more slice")
+        said.append(Text(f"{more}: `headrace slices {each.dataset}`"))
+    return said
 
 
 def _rejected(each: DatasetOverview) -> Sequence[Text]:

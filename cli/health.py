@@ -6,35 +6,19 @@ and its `/readyz` (does everything behind it answer?).
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from cli.session import EXIT_FAILED, ROOT, AsJson, Root, fail, find_settings
-from infra.embedded.services import SERVICES
+from infra.embedded.services import SERVICES, service_of
 from infra.embedded.stack import ProcessStatus
-
-if TYPE_CHECKING:
-    import httpx
-
-ANSWER_SECONDS = 10.0
-"""A service asks its servers first and allows them a few seconds."""
+from shared.service_health import Health, ask_service
 
 app = typer.Typer()
-
-
-@dataclass(frozen=True)
-class Health:
-    """How a server or service does. `faults` says by part what is wrong; empty is well."""
-
-    name: str
-    address: str
-    faults: Mapping[str, str]
 
 
 @app.command()
@@ -63,37 +47,11 @@ def health(
         raise typer.Exit(EXIT_FAILED)
 
 
-def ask_service(name: str, address: str) -> Health:
-    """Ask a service's two endpoints. Raises nothing."""
-    import httpx
-
-    faults: dict[str, str] = {}
-    with httpx.Client(base_url=address, timeout=ANSWER_SECONDS, trust_env=False) as client:
-        try:
-            alive = _answer(client, "/healthz")
-            if alive.get("status") != "ok":
-                said = f"{alive.get('status')}: no turn for {alive.get('seconds_since_turn')} s"
-                faults["consumer loop"] = said
-            ready = _answer(client, "/readyz")
-            if ready.get("status") != "ready":
-                faults |= ready.get("down") or {"readyz": "not ready"}
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            faults["service"] = f"doesn't answer: {error or repr(error)}"
-    return Health(name, address, faults)
-
-
-def _answer(client: "httpx.Client", path: str) -> dict[str, Any]:
-    response = client.get(path)
-    body = response.json()
-    if response.status_code not in (200, 503) or not isinstance(body, dict):
-        raise ValueError(f"{path} answers {response.status_code}")
-    return body
-
-
 def _of_processes(processes: list[ProcessStatus]) -> list[Health]:
     """Servers by their condition; services that run are asked what they miss."""
     modules = {spec.name for spec in SERVICES}
-    asked = {p.name for p in processes if p.name in modules and p.pid and p.condition != "dead"}
+    running = [p for p in processes if p.pid and p.condition != "dead"]
+    asked = {p.name for p in running if service_of(p.name) in modules}
     answers = _in_parallel([(p.name, p.address) for p in processes if p.name in asked])
     by_name = {each.name: each for each in answers}
     return [by_name.get(process.name) or _of_process(process) for process in processes]
@@ -120,7 +78,7 @@ def _print(found: list[Health]) -> None:
     ]
     if not console.is_terminal:
         for name, part, said in rows:
-            typer.echo(f"{name:<12} {f'{part}: {said}' if part else 'ready'}")
+            typer.echo(f"{name:<14} {f'{part}: {said}' if part else 'ready'}")
         return
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")

@@ -1,17 +1,16 @@
-"""`headrace slices | loads | snapshots | datasets | rejects | events`: what there is."""
+"""`headrace slices | loads | snapshots | datasets | events`: what there is."""
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import text
 
-from cli.output import print_table, show
-from cli.progress import reason_line
-from cli.session import ROOT, AsJson, Root, fail, session
+from cli.output import show
+from cli.session import ROOT, AsJson, Root, session
 from shared.contracts.envelope import Record
 from shared.contracts.topics import Topic
 from shared.messaging.kafka import follow
@@ -28,14 +27,16 @@ SLICES = """
     ORDER BY l.dataset, l.as_of, l.slice_key, l.started_at DESC
 """
 LOADS = """
-    SELECT load_id, dataset, slice_key, as_of, revision, status, rows_in, rows_loaded,
-           rows_quarantined, source_uri, requested_by, started_at, finished_at, changes, reasons
+    SELECT load_id, dataset, slice_key, as_of, revision, kind, status, rows_in, rows_loaded,
+           rows_quarantined, source_uri, requested_by, started_at, finished_at, withdrawn_at,
+           corrects, correction, trains, changes, reasons
     FROM headrace.loads
     WHERE CAST(:dataset AS text) IS NULL OR dataset = :dataset
     ORDER BY started_at
 """
 SNAPSHOTS = """
-    SELECT snapshot_id, dataset, slice_key, as_of, known_at, load_id, manifest_uri, tables
+    SELECT snapshot_id, dataset, slice_key, as_of, known_at, load_id, manifest_uri, tables,
+           pruned_at
     FROM headrace.snapshots
     WHERE CAST(:dataset AS text) IS NULL OR dataset = :dataset
     ORDER BY dataset, as_of, known_at
@@ -48,19 +49,6 @@ DATASETS = """
     LEFT JOIN headrace.snapshots AS s USING (snapshot_id)
     WHERE CAST(:dataset AS text) IS NULL OR d.dataset = :dataset
     ORDER BY d.dataset, d.created_at
-"""
-FAILED_EXPECTATIONS = """
-    SELECT table_name, expectation, severity, kwargs, observed_value, unexpected_count,
-           failing_keys, message
-    FROM headrace.validation_results
-    WHERE load_id = :load_id AND NOT success
-    ORDER BY result_id
-"""
-QUARANTINED = """
-    SELECT table_name, file, record_number, column_name, code, reason, raw
-    FROM headrace.quarantined_rows
-    WHERE load_id = :load_id
-    ORDER BY table_name, record_number
 """
 
 app = typer.Typer()
@@ -102,6 +90,7 @@ _register(
         "load_id",
         "dataset",
         "slice_key",
+        "kind",
         "status",
         "revision",
         "rows_in",
@@ -116,7 +105,7 @@ _register(
 _register(
     "snapshots",
     SNAPSHOTS,
-    ["snapshot_id", "dataset", "as_of", "known_at", "manifest_uri"],
+    ["snapshot_id", "dataset", "as_of", "known_at", "manifest_uri", "pruned_at"],
     "The frozen states.",
 )
 _register(
@@ -125,53 +114,6 @@ _register(
     ["dataset", "dataset_version", "slice_key", "as_of", "train_rows", "test_rows", "created_at"],
     "The training datasets.",
 )
-
-
-@app.command()
-def rejects(
-    load: Annotated[
-        str | None, typer.Argument(help="A load's id, or its beginning; else the refused loads.")
-    ] = None,
-    as_json: AsJson = False,
-    root: Root = ROOT,
-) -> None:
-    """The refused loads; of one load the reasons, failed expectations and quarantined rows."""
-    every = _query(root, LOADS, dataset=None)
-    if load is None:
-        refused = [r for r in every if r["status"] == "rejected" or r["rows_quarantined"]]
-        for row in refused:
-            row["why"] = "; ".join(str(reason["message"]) for reason in row["reasons"] or [])
-        columns = ["load_id", "dataset", "slice_key", "status", "rows_quarantined", "why"]
-        show(refused, columns, as_json=as_json, nothing="nothing was refused or quarantined")
-        return
-    matching = [row for row in every if row["load_id"].startswith(load)]
-    if len(matching) != 1:
-        fail(f"{len(matching)} loads have an id that begins with {load!r}: see `headrace loads`")
-    load_id = matching[0]["load_id"]
-    failed = _query(root, FAILED_EXPECTATIONS, load_id=load_id)
-    rows = _query(root, QUARANTINED, load_id=load_id)
-    if as_json:
-        facts = {"load": matching[0], "expectations": failed, "rows": rows}
-        typer.echo(json.dumps(facts, default=str, indent=2))
-        return
-    _show_reject(matching[0], failed, rows)
-
-
-def _show_reject(
-    load: Mapping[str, Any], failed: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
-) -> None:
-    typer.echo(f"{load['dataset']}/{load['slice_key']}: {load['status']}, load {load['load_id']}")
-    for reason in load["reasons"] or []:
-        typer.echo(f"  {reason_line(reason)}")
-    if failed:
-        columns = ["table_name", "expectation", "severity", "unexpected_count", "failing_keys"]
-        columns.append("message")
-        cells = [[_short(row[column]) for column in columns] for row in failed]
-        print_table(cells, columns, "expectations that were not met")
-    if rows:
-        columns = ["table_name", "file", "record_number", "column_name", "code", "reason", "raw"]
-        cells = [[_short(row[column]) for column in columns] for row in rows]
-        print_table(cells, columns, "quarantined rows")
 
 
 def _short(value: Any) -> str:

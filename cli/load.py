@@ -14,7 +14,9 @@ from shared.contracts.envelope import Event
 from shared.contracts.events import Payload, Stage
 from shared.contracts.spec_file import find_spec
 from shared.load_requests import NothingToLoad, load_request
+from shared.messaging import outbox
 from shared.messaging.kafka import Producer
+from shared.observability import spans
 
 SOURCE = "cli"
 POLL_SECONDS = 0.1
@@ -31,12 +33,23 @@ def publish(session: Session, payload: Payload) -> Event[Payload]:
 
 
 def publish_event(session: Session, event: Event[Payload]) -> None:
-    """Publish an event and wait for the broker's word."""
+    """Publish an event, wait for the broker's word, and keep it in the outbox.
+
+    Where the broker doesn't take it, it isn't kept either.
+    """
     producer = Producer(session.settings)
+    spans.configure_traces(session.settings, SOURCE)
+    begun_ns = spans.now_ns()
     try:
-        producer.publish(event.payload.topic, event.key.encode(), event.headers(), event.value())
+        with session.engine.begin() as connection:
+            outbox.put(connection, event, is_published=True)
+            producer.publish(
+                event.payload.topic, event.key.encode(), event.headers(), event.value()
+            )
+        spans.published(event.headers(), event.payload.topic, begun_ns)
     finally:
         producer.close()
+        spans.end_traces()
 
 
 @app.command()
@@ -89,18 +102,18 @@ def load(
             typer.echo(json.dumps(facts) if as_json else said)
             return
         spec = find_spec(current.settings.datasets_dir, dataset)
-        found = _follow(
+        found = follow(
             current, event, with_model=spec.training is not None, timeout=timeout, quiet=as_json
         )
         if as_json:
             typer.echo(json.dumps(summary(found), default=str))
         else:
-            _say_end(event, found)
+            say_end(event, found)
         if not found.is_good:
             raise typer.Exit(EXIT_FAILED)
 
 
-def _follow(
+def follow(
     session: Session, event: Event[Payload], *, with_model: bool, timeout: float, quiet: bool
 ) -> Progress:
     """Wait until nothing more will come of the load, with a line for each stage."""
@@ -156,7 +169,8 @@ def _nothing(answer: NothingToLoad) -> dict[str, object]:
     }
 
 
-def _say_end(event: Event[Payload], found: Progress) -> None:
+def say_end(event: Event[Payload], found: Progress) -> None:
+    """What became of a load, for a person."""
     typer.echo(f"{event.subject}: {found.status}")
     for reason in found.reasons():
         typer.echo(f"  {reason}", err=True)

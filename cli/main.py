@@ -5,25 +5,35 @@ import logging
 import typer
 
 from cli import (
+    backfill,
     champions,
+    console,
     contracts,
     dataset,
+    dead,
     demo,
+    drift,
     health,
     images,
     inspect,
     load,
     notify,
     predict,
+    prune,
     psql,
     recover,
+    recovery,
+    rejects,
     sample,
     schedule,
     specs,
     stack,
     status,
+    token,
+    withdraw,
 )
-from cli.session import ROOT, Root, session
+from cli.session import EXIT_FAILED, ROOT, Root, session
+from cli.verify import command as verify
 from shared import __version__
 
 app = typer.Typer(
@@ -38,16 +48,26 @@ for part in (
     status,
     health,
     psql,
+    token,
+    console,
     load,
+    backfill,
+    withdraw,
     schedule,
     inspect,
+    rejects,
     images,
     specs,
     champions,
+    drift,
     dataset,
     predict,
     recover,
+    recovery,
+    dead,
+    prune,
     notify,
+    verify,
     demo,
     contracts,
 ):
@@ -77,4 +97,15 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     for name in ("kafka", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    app()
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        if str(error.name).split(".")[0] in ("cli", "infra", "shared"):
+            raise
+        typer.echo(
+            f"error: this needs {error.name}, which is not part of this installation: in a "
+            "checkout `make setup` installs everything; among containers "
+            "`docker compose run --rm cli headrace …` has what the command needs",
+            err=True,
+        )
+        raise SystemExit(EXIT_FAILED) from error

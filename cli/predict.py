@@ -91,8 +91,8 @@ def _answer_file(
 ) -> None:
     # Values are read here by the function that reads them when a slice is loaded; the two
     # services know nothing of each other, so it is handed over.
-    from services.ingestor.reading.casting import typed_column
     from services.trainer.prediction.csv_file import predict_file
+    from shared.reading.casting import typed_column
 
     predictor = _predictor(current, dataset)
     rows = predict_file(

@@ -32,13 +32,17 @@ class Progress:
         return self.load["status"] if self.load else "requested"
 
     def is_over(self, *, with_model: bool) -> bool:
-        """Whether nothing more will come of it; `with_model` says that the dataset trains one."""
+        """Whether nothing more will come of it; `with_model` says that the dataset trains one.
+
+        Of a load that says to train nothing, none is waited for.
+        """
         if self.dead or self.status in REFUSED:
             return True
         if self.status in {LoadStatus.UNCHANGED, LoadStatus.SUPERSEDED}:
             return True
-        return self.status == LoadStatus.PUBLISHED and (
-            not with_model or self.promotion is not None
+        trains = with_model and bool((self.load or {}).get("trains", True))
+        return self.status in {LoadStatus.PUBLISHED, LoadStatus.WITHDRAWN} and (
+            not trains or self.promotion is not None
         )
 
     @property

@@ -47,7 +47,7 @@ def list_schedules(as_json: AsJson = False, root: Root = ROOT) -> None:
 @schedule.command()
 def pause(dataset: Dataset, root: Root = ROOT) -> None:
     """Have the schedule ask for nothing until it is resumed."""
-    from services.ingestor.schedule import actions
+    from shared.schedule import actions
 
     with session(root) as current:
         is_changed = actions.pause(
@@ -59,7 +59,7 @@ def pause(dataset: Dataset, root: Root = ROOT) -> None:
 @schedule.command()
 def resume(dataset: Dataset, root: Root = ROOT) -> None:
     """Have it go on with its next moment; those that passed meanwhile are not made up for."""
-    from services.ingestor.schedule import actions
+    from shared.schedule import actions
 
     with session(root) as current:
         is_changed = actions.resume(
@@ -71,7 +71,7 @@ def resume(dataset: Dataset, root: Root = ROOT) -> None:
 @schedule.command("run-now")
 def run_now(dataset: Dataset, root: Root = ROOT) -> None:
     """Ask for the next slice at once, also while it is paused; exit 0 where nothing is left."""
-    from services.ingestor.schedule import actions
+    from shared.schedule import actions
 
     with session(root) as current:
         run = actions.run_now(
@@ -86,7 +86,7 @@ def run_now(dataset: Dataset, root: Root = ROOT) -> None:
 
 
 def _rows(current: Session) -> list[dict[str, Any]]:
-    from services.ingestor.schedule.actions import last_runs
+    from shared.schedule.actions import last_runs
 
     specs = _scheduled(current)
     with current.engine.connect() as connection:
@@ -114,8 +114,8 @@ def _scheduled(current: Session) -> list[tuple[DatasetSpec, Schedule]]:
 
 
 def _row(spec: DatasetSpec, declared: Schedule, known: Any, last: Any) -> dict[str, Any]:
-    from services.ingestor.schedule.moments import schedule_faults
-    from services.ingestor.schedule.schedules import next_run
+    from shared.schedule.deciding import next_run
+    from shared.schedule.moments import schedule_faults
 
     faults = schedule_faults(spec)
     state = "paused" if known is not None and known.is_paused else "active"

@@ -40,11 +40,11 @@ def _faults_of_use(spec: DatasetSpec) -> list[tuple[str, str]]:
 
         faults += [(fault.path, fault.message) for fault in expectation_faults(spec)]
     if spec.schedule is not None:
-        from services.ingestor.schedule.moments import schedule_faults
+        from shared.schedule.moments import schedule_faults
 
         faults += schedule_faults(spec)
     if spec.training is not None and (spec.training.model.parameters or spec.training.text):
-        from services.trainer.models import text_obstacle, unknown_parameters
+        from services.trainer.modelling.models import text_obstacle, unknown_parameters
 
         kind = spec.training.model.kind
         if obstacle := text_obstacle(spec.training.model, spec.training.text):

@@ -19,16 +19,23 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from infra.embedded.environment import given_variables
-from infra.embedded.errors import StackError
+from cli.scale import OPTION, counts, remarks
+from infra.embedded.environment import Broker, given_variables
 from infra.embedded.logs import follow, tail
-from infra.embedded.services import SERVICES
+from infra.embedded.services import SERVICES, ensure_installed
 from infra.embedded.stack import ProcessStatus, Stack
+from shared.errors import HeadraceError
 from shared.settings import Settings
 
 DEFAULT_ROOT = Path(".headrace")
+SWITCHED = (
+    "this stack ran on {old} so far. Its topics stay there, and {new} has none of them: what was "
+    "under way goes on with `headrace up --broker {old}`, or here once it is published again (see "
+    "'The broker has lost its topics' in docs/operations.md)"
+)
 WATCH_SECONDS = 0.2
 EXIT_FAILED, EXIT_NOT_READY, EXIT_INTERRUPTED = 1, 3, 130
+NAME_CELLS = 14
 COLOURS = {"ready": "green", "given": "cyan", "not ready": "yellow", "stopped": "dim"}
 
 Root = Annotated[Path, typer.Option("--root", help="The folder with the stack's data.")]
@@ -38,10 +45,14 @@ out = Console(highlight=False, soft_wrap=True, emoji=False)
 err = Console(highlight=False, soft_wrap=True, emoji=False, stderr=True)
 
 
-def open_stack(root: Path) -> Stack:
-    """The stack in `root`, less the servers that this process's environment gives instead."""
+def open_stack(root: Path, broker: Broker | None = None) -> Stack:
+    """The stack in `root`, less the servers that this process's environment gives instead.
+
+    Raises `BrokerGiven` where one of those is a broker and another is asked for.
+    """
     # The children's environment begins as ours; what Headrace reads from it, Settings reads.
-    return Stack(root, given=given_variables(Settings()), inherited=dict(os.environ))
+    given = given_variables(Settings())
+    return Stack(root, given=given, inherited=dict(os.environ), broker=broker)
 
 
 @app.command()
@@ -52,16 +63,43 @@ def up(
     servers_only: Annotated[
         bool, typer.Option("--servers-only", help="No services: to run them in a debugger.")
     ] = False,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scale",
+            metavar="SERVICE=NUMBER",
+            help="How many processes of a service, from now on; repeatable.",
+        ),
+    ] = None,
+    broker: Annotated[
+        Broker | None,
+        typer.Option(help="Which broker to run, from now on; at first it is tansu."),
+    ] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Start every server and service that does not run yet, and wait until all are ready."""
     from cli.migrate import migrate
 
-    stack = open_stack(root)
+    wanted = counts(scale or ())
+    if wanted and servers_only:
+        raise typer.BadParameter("starts services, and --servers-only none", param_hint=OPTION)
+    with _errors_explained():
+        stack = open_stack(root, broker)
+    if broker and stack.broker() not in (None, broker):
+        told = SWITCHED.format(old=stack.broker(), new=broker)
+        err.print(f"warning: {told}", style="yellow", markup=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _errors_explained():
-            stack.start(() if servers_only else SERVICES, migrate=migrate, report=_say_ready)
+            stack.start(
+                () if servers_only else SERVICES,
+                scale=wanted,
+                migrate=migrate,
+                report=_say_ready,
+                report_surplus=_say_stopped,
+            )
+            if not servers_only:
+                _remark(stack)
     except KeyboardInterrupt:
         if foreground:
             _stop(stack)
@@ -116,7 +154,8 @@ def logs(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Print the ends of the logs, each line under its name unless one was asked for."""
-    paths = Stack(root).logs()
+    with _errors_explained():
+        paths = Stack(root).logs()
     if service is not None and service not in paths:
         known = ", ".join(paths) or "none yet: run `headrace up`"
         err.print(f"no log of {service!r} in {root / 'logs'}; there are: {known}", style="red")
@@ -157,17 +196,39 @@ def _watch(stack: Stack) -> None:
 
 
 def _stop(stack: Stack) -> list[str]:
-    # Once begun it has to end: a second Ctrl-C would leave half of it running.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    return stack.stop(report=lambda name, seconds: out.print(f"{name} stopped in {seconds:.1f} s"))
+    # Once begun it has to end: a second Ctrl-C would leave half of it running. And then as before,
+    # or what this process starts later would ignore the signals too.
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        return stack.stop(report=_say_stopped)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _remark(stack: Stack) -> None:
+    """Say what is odd about the numbers of processes, if anything is."""
+    scale = stack.scale()
+    if not any(count != 1 for count in scale.values()):
+        return
+    from shared.messaging.kafka import Admin
+
+    admin = Admin(stack.settings())
+    try:
+        partitions = max(admin.partitions().values())
+    finally:
+        admin.close()
+    for line in remarks(scale, partitions):
+        err.print(f"warning: {line}", style="yellow", markup=False)
 
 
 @contextmanager
 def _errors_explained() -> Iterator[None]:
     try:
+        ensure_installed()
         yield
-    except StackError as error:
+    except HeadraceError as error:
         err.print(str(error), style="red", markup=False)
         raise typer.Exit(EXIT_FAILED) from error
 
@@ -176,8 +237,12 @@ def _say_ready(name: str, seconds: float) -> None:
     out.print(f"{name} ready after {seconds:.1f} s")
 
 
+def _say_stopped(name: str, seconds: float) -> None:
+    out.print(f"{name} stopped in {seconds:.1f} s")
+
+
 def _print_line(name: str, line: str, *, is_only: bool) -> None:
-    typer.echo(line if is_only else f"{name:<12} {line}")
+    typer.echo(line if is_only else f"{name:<{NAME_CELLS}} {line}")
 
 
 def _show(processes: list[ProcessStatus], given: dict[str, str]) -> None:

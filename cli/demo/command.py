@@ -10,11 +10,12 @@ from typing import Annotated
 
 import typer
 
-from cli.demo.plan import Plan, make_plan, sample_writer
+from cli.demo.plan import Plan, Writer, make_plan, sample_writer
 from cli.demo.screen import Screen, make_screen
-from cli.session import Session
+from cli.session import EXIT_USAGE, Session, fail
+from infra.embedded.environment import Broker
 from infra.embedded.errors import StackError
-from infra.embedded.services import SERVICES
+from infra.embedded.services import SERVICES, ensure_installed
 from infra.embedded.stack import Stack
 from shared.clock import utc_now
 from shared.contracts.dataset_spec import DatasetSpec
@@ -43,7 +44,14 @@ def demo(
         float, typer.Option(min=0.005, max=100, help="The sample's size; 1 is the real one.")
     ] = 1.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the facts there.")] = None,
+    faults: Annotated[
+        bool,
+        typer.Option(
+            "--faults", help="The sample's last slice is refused: mend it in the console."
+        ),
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack up.")] = False,
+    broker: Annotated[Broker, typer.Option(help="The broker to run it on.")] = Broker.TANSU,
     root: Annotated[Path, typer.Option(help="Emptied at the start.")] = DEMO_ROOT,
 ) -> None:
     """Load a dataset's slices, end to end, on an embedded stack with empty data."""
@@ -51,20 +59,26 @@ def demo(
     from cli.demo.report import report
     from cli.demo.run import carry_out
 
+    if faults and data is not None:
+        fail("--faults is of a sample, and --data has data of its own", EXIT_USAGE)
+    try:
+        ensure_installed()
+    except StackError as error:
+        fail(str(error))
     begun = time.monotonic()
     folder = Settings().datasets_dir
-    stack = Stack(root, given={"DATASETS_DIR": str(folder)}, inherited=dict(os.environ))
+    given = {"DATASETS_DIR": str(folder)}
+    stack = Stack(root, given=given, inherited=dict(os.environ), broker=broker)
     try:
         spec = find_spec(folder, dataset)
         # What is wrong with either is said before anything is started.
         if data is not None:
             make_plan(spec, data, utc_now().date())
-        else:
-            sample_writer(dataset)
+        writer = None if data else sample_writer(dataset, faults=faults)
         screen = make_screen()
         with screen:
             _fresh(stack, root)
-            plan = _prepare(stack, spec, data, root / SAMPLE, scale, screen)
+            plan = _prepare(stack, spec, data or root / SAMPLE, writer, scale, screen)
             session = _session(stack)
             found = carry_out(session, plan, screen)
         facts = gather(session, plan, found, total_seconds=time.monotonic() - begun)
@@ -82,7 +96,11 @@ def demo(
     if json_file is not None:
         json_file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     _say_what_is_left(stack, root, is_up=keep)
-    if len(found) < len(plan.requests) or not all(each.progress.is_good for each in found):
+    went_well = [each.progress.is_good for each in found]
+    wanted = [True] * len(plan.requests)
+    if faults:
+        wanted[-1] = False
+    if went_well != wanted:
         raise typer.Exit(1)
 
 
@@ -96,29 +114,27 @@ def _fresh(stack: Stack, root: Path) -> None:
 def _prepare(
     stack: Stack,
     spec: DatasetSpec,
-    data: Path | None,
-    sample: Path,
+    folder: Path,
+    writer: Writer | None,
     scale: float,
     screen: Screen,
 ) -> Plan:
-    """Start the stack, and meanwhile write a sample into `sample` where there is no `data`.
+    """Start the stack, and meanwhile have `writer` write a sample into `folder`, if there is one.
 
     It stays there with the stack's data, so that the next slices can be loaded when all is over.
     """
     from cli.migrate import migrate  # with Alembic
 
-    def write() -> Path:
-        begun = time.monotonic()
-        sample_writer(spec.dataset)(sample, scale)
-        screen.server_ready("the sample", time.monotonic() - begun)
-        return sample
+    def write() -> None:
+        if writer is not None:
+            begun = time.monotonic()
+            writer(folder, scale)
+            screen.server_ready("the sample", time.monotonic() - begun)
 
     with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(write) if data is None else None
+        writing = pool.submit(write)
         stack.start(SERVICES, migrate=migrate, report=screen.server_ready)
-        folder = writing.result() if writing else data
-    if folder is None:
-        raise HeadraceError("there is neither data nor a sample")
+        writing.result()
     return make_plan(spec, folder, utc_now().date())
 
 
@@ -137,6 +153,8 @@ def _say_what_is_left(stack: Stack, root: Path, *, is_up: bool) -> None:
     typer.echo("\nthe stack is still up:")
     for process in stack.status():
         typer.echo(f"  {process.name:<12} {process.address}")
+    if password := stack.settings().console_password:
+        typer.echo(f"\nthe console's password: {password.get_secret_value()}")
     typer.echo(
         f"\nlook around with `headrace status --root {root}` (or slices, loads, models, psql, "
         f"…); stop it with `headrace down --root {root}`"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 from cli.sample import write_rakuten, write_streamflow
@@ -31,11 +32,19 @@ class Plan:
 Writer = Callable[[Path, float], object]
 
 
-def sample_writer(dataset: str) -> Writer:
+def sample_writer(dataset: str, *, faults: bool = False) -> Writer:
     """What writes invented data of `dataset` into a folder at a scale.
 
-    Raises HeadraceError for a dataset of which there is no sample.
+    With `faults` the last slice is one that is refused. Raises HeadraceError for a dataset of
+    which there is no such sample.
     """
+    if faults:
+        if dataset not in FAULTY_SAMPLES:
+            raise HeadraceError(
+                f"there is no sample of {dataset!r} with faults, only of "
+                f"{' and '.join(FAULTY_SAMPLES)}"
+            )
+        return FAULTY_SAMPLES[dataset]
     if dataset not in SAMPLES:
         raise HeadraceError(
             f"there is no sample of {dataset!r}, only of {' and '.join(SAMPLES)}: name the folder "
@@ -83,9 +92,9 @@ def _request(spec: DatasetSpec, slice_key: str, folder: Path, as_of: date | None
     )
 
 
-def _streamflow(folder: Path, scale: float) -> object:
+def _streamflow(folder: Path, scale: float, *, faults: bool = False) -> object:
     users = max(FEWEST_USERS, round(STREAMFLOW_USERS * scale))
-    return write_streamflow(folder, months=STREAMFLOW_MONTHS, users=users, seed=SEED)
+    return write_streamflow(folder, months=STREAMFLOW_MONTHS, users=users, seed=SEED, faults=faults)
 
 
 def _rakuten(folder: Path, scale: float) -> object:
@@ -93,3 +102,4 @@ def _rakuten(folder: Path, scale: float) -> object:
 
 
 SAMPLES: dict[str, Writer] = {"streamflow": _streamflow, "rakuten": _rakuten}
+FAULTY_SAMPLES: dict[str, Writer] = {"streamflow": partial(_streamflow, faults=True)}

@@ -25,9 +25,12 @@ def streamflow(
     months: Annotated[int, typer.Option(min=1, max=999)] = 3,
     users: Annotated[int, typer.Option(min=50, help="In the first month.")] = 3000,
     seed: Annotated[int, typer.Option()] = 7,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Some cells of the last month are no numbers.")
+    ] = False,
 ) -> None:
     """Write monthly drops of Streamflow: month_000, month_001, …, six CSV files each."""
-    for path in write_streamflow(folder, months=months, users=users, seed=seed):
+    for path in write_streamflow(folder, months=months, users=users, seed=seed, faults=faults):
         typer.echo(str(path))
 
 

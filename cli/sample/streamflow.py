@@ -12,6 +12,8 @@ FIRST_AS_OF = date(2024, 1, 31)
 NEWCOMERS_A_MONTH = 0.04
 CONTRACTS = {"Month-to-month": (0.55, 0.9), "One year": (0.21, -0.6), "Two year": (0.24, -1.8)}
 """Share of the users and effect on the log odds of churn."""
+FAULTY = slice(20, 26)
+"""Rows of the usage whose hours are no numbers, where faults are asked for."""
 NETWORKS = {"DSL": (0.34, -0.2), "Fiber optic": (0.44, 0.7), "No": (0.22, -0.9)}
 
 
@@ -33,11 +35,14 @@ class _User:
     risk: float
 
 
-def write_streamflow(folder: Path, *, months: int, users: int, seed: int) -> list[Path]:
+def write_streamflow(
+    folder: Path, *, months: int, users: int, seed: int, faults: bool = False
+) -> list[Path]:
     """Write `months` drops below `folder` and return their folders, first month first.
 
     Users and subscriptions stay, a few users come each month, usage changes in every row, the rest
-    in some. A fifth of the users have no streaming plan recorded (empty, which is NULL).
+    in some. A fifth of the users have no streaming plan recorded (empty, which is NULL). With
+    `faults` six cells of the last month's usage are no numbers, for which it is rejected.
     """
     rng = random.Random(seed)  # noqa: S311 - sample data, no secret
     known = [_user(rng, FIRST_AS_OF) for _ in range(users)]
@@ -48,7 +53,11 @@ def write_streamflow(folder: Path, *, months: int, users: int, seed: int) -> lis
             known += [_user(rng, as_of) for _ in range(round(users * NEWCOMERS_A_MONTH))]
         target = folder / f"month_{month:03d}"
         target.mkdir(parents=True, exist_ok=True)
-        for table, rows in _drop(rng, known, as_of).items():
+        drop = _drop(rng, known, as_of)
+        if faults and month == months - 1:
+            for number, row in enumerate(drop["usage_agg_30d"][FAULTY]):
+                row["watch_hours_30d"] = ("n/a", "12,5")[number % 2]
+        for table, rows in drop.items():
             with (target / f"{table}.csv").open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
                 writer.writeheader()
