@@ -5,10 +5,6 @@ import secrets
 from pathlib import Path
 from typing import Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from pydantic import BaseModel, Field
 
 from infra.embedded.private_file import write_private
@@ -25,14 +21,19 @@ class Credentials(BaseModel):
     s3_access_key_id: str = Field(default_factory=lambda: secrets.token_hex(10).upper())
     s3_secret_access_key: str = Field(default_factory=_token, repr=False)
     s3_signing_key: str = Field(default_factory=_token, repr=False)
+    api_token: str = Field(default_factory=_token, repr=False)
+    console_password: str = Field(default_factory=lambda: secrets.token_urlsafe(15), repr=False)
 
     @classmethod
     def of(cls, root: Path) -> Self:
-        """The credentials of the stack in `root`: made at the first call, the same ever after."""
+        """The credentials of the stack in `root`: made at the first call, the same ever after.
+
+        What a stack of an older version lacks is added.
+        """
         path = root / "credentials.json"
-        if path.exists():
-            return cls.model_validate_json(path.read_bytes())
-        credentials = cls()
+        credentials = cls.model_validate_json(path.read_bytes()) if path.exists() else cls()
+        if credentials.model_fields_set == cls.model_fields.keys():
+            return credentials
         write_private(path, credentials.model_dump_json(indent=2).encode())
         return credentials
 
@@ -44,6 +45,12 @@ def make_certificate(certificate: Path, key: Path) -> None:
     """
     if certificate.exists() and key.exists():
         return
+    # Only where a stack is started, so that the other commands do without the library.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "headrace")])
     now = datetime.datetime.now(datetime.UTC)

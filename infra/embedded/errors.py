@@ -2,13 +2,17 @@
 
 HeadraceError
 └── StackError
+    ├── ServicesMissing
     ├── ProgramMissing
+    ├── KafkaMissing
+    ├── BrokerGiven
     ├── StackBusy
     ├── StackNotStarted
     ├── ProcessDied
     └── ProcessNotReady
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from shared.errors import HeadraceError
@@ -16,6 +20,18 @@ from shared.errors import HeadraceError
 
 class StackError(HeadraceError):
     """Base of every error that the embedded stack raises on purpose."""
+
+
+class ServicesMissing(StackError):
+    """The installation has the command and not the services, as the image `cli` has."""
+
+    def __init__(self, services: Sequence[str]) -> None:
+        super().__init__(
+            f"there is no stack to start or to look at here: {', '.join(services)} are not part of "
+            "this installation. Where the services run in containers, the host's `docker compose` "
+            "has the commands `up`, `down`, `ps` and `logs`"
+        )
+        self.services = tuple(services)
 
 
 class ProgramMissing(StackError):
@@ -28,6 +44,28 @@ class ProgramMissing(StackError):
         )
         self.program = program
         self.package = package
+
+
+class KafkaMissing(StackError):
+    """What Apache Kafka needs to run is not there."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"Apache Kafka can't be started: {reason}. `headrace up --broker tansu` needs no Java"
+        )
+        self.reason = reason
+
+
+class BrokerGiven(StackError):
+    """Somebody asked for an embedded broker beside a given one."""
+
+    def __init__(self, broker: str, variable: str) -> None:
+        super().__init__(
+            f"{variable} names a broker, which is used, so {broker} would be started for nobody: "
+            f"leave out --broker, or unset {variable}"
+        )
+        self.broker = broker
+        self.variable = variable
 
 
 class StackBusy(StackError):

@@ -81,6 +81,18 @@ class Launcher:
             process.stop(found, record.stop_signal, record.grace_seconds)
         return time.monotonic() - begun
 
+    def dismiss(self, name: str) -> float:
+        """Forget the process recorded as `name` and stop it; return the seconds that took.
+
+        In this order: whoever watches would take one that is recorded and gone for a death.
+        """
+        begun = time.monotonic()
+        with self._state.change() as state:
+            record = state.processes.pop(name)
+        if found := process.find(record):
+            process.stop(found, record.stop_signal, record.grace_seconds)
+        return time.monotonic() - begun
+
     def end_strays(self) -> None:
         """End what belongs to this stack but to no record: what a killed process left behind."""
         strays = process.strays(self._root, self._state.read().processes.values())

@@ -2,11 +2,11 @@
 
 import json
 import signal
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.request import Request
 
+from infra import mlflow_process
 from infra.embedded.probe import answers_ok
 from infra.embedded.process import Command
 from infra.embedded.server import LOOPBACK, Stage, server_environment
@@ -18,8 +18,7 @@ ROLES = ("mlflow",)
 class MlflowServer:
     """The tracking server. Ready means: it answers a search, for which its tables must be there.
 
-    Started as `mlflow server` starts its workers, without that command's own 6 to 30 seconds. The
-    variables are private to MLflow, so its version is pinned and a test holds them.
+    Started as `infra/mlflow_process.py` says.
     """
 
     port: int
@@ -46,21 +45,11 @@ class MlflowServer:
 
     def command(self) -> Command:
         """The server's application under uvicorn, one process."""
-        argv = (
-            *(sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app"),
-            *("--host", LOOPBACK, "--port", str(self.port), "--workers", "1", "--no-access-log"),
+        argv = mlflow_process.arguments(host=LOOPBACK, port=self.port)
+        settings = mlflow_process.variables(
+            backend_url=self.backend_url, artifact_url=self.artifact_url
         )
-        environment = {
-            **self.store_environment,
-            "_MLFLOW_SERVER_FILE_STORE": self.backend_url,
-            "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
-            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": self.artifact_url,
-            "_MLFLOW_SGI_NAME": "uvicorn",
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "DO_NOT_TRACK": "true",
-        }
+        environment = {**self.store_environment, **settings}
         return Command(argv, environment, server_environment(self.inherited))
 
     def is_ready(self) -> bool:

@@ -27,6 +27,9 @@ ROLES = tuple(
 REGION = "us-east-1"
 # A bucket with objects takes at least one volume.
 MOST_VOLUMES = 2_000
+# It holds some 200 MB. With a limit below that Go collects garbage without end: with 200 MiB the
+# idle store took 36 % of a core, with this one 5 %.
+GO_MEMORY_LIMIT = "400MiB"
 GRPC_PARTIES = ("MASTER", "VOLUME", "FILER", "S3", "ADMIN", "WORKER", "CLIENT")
 
 
@@ -93,7 +96,7 @@ class SeaweedFS:
         environment = {
             "AWS_ACCESS_KEY_ID": self.credentials.s3_access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.credentials.s3_secret_access_key,
-            "GOMEMLIMIT": "200MiB",
+            "GOMEMLIMIT": GO_MEMORY_LIMIT,
             "WEED_JWT_SIGNING_KEY": self.credentials.s3_signing_key,
             "WEED_JWT_SIGNING_READ_KEY": self.credentials.s3_signing_key,
             "WEED_JWT_FILER_SIGNING_KEY": self.credentials.s3_signing_key,

@@ -1,22 +1,23 @@
 """The whole stack: started, looked at and stopped, by any command that knows its folder."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from infra.embedded import process
-from infra.embedded.environment import REPLACING, settings_of, without_password
-from infra.embedded.errors import StackNotStarted
+from infra.embedded.environment import BROKER, REPLACING, Broker, settings_of, without_password
+from infra.embedded.errors import BrokerGiven, StackNotStarted
 from infra.embedded.launcher import Launcher
 from infra.embedded.logs import log_path, tail
 from infra.embedded.plan import Choice, Layout, lay_out
 from infra.embedded.ports import claim
 from infra.embedded.private_file import make_private_directory
 from infra.embedded.server import Server, Stage
-from infra.embedded.services import SERVICES, ServiceSpec
+from infra.embedded.services import SERVICES, ServiceSpec, service_of
 from infra.embedded.state import StackState, StateFile
 from shared.settings import Settings
 
@@ -56,8 +57,9 @@ class Stack:
     """The embedded servers and the services, with their data in the folder `root`.
 
     `given` are the settings variables that the caller has set: a server that one of them names is
-    used and not started. `inherited` is the caller's whole environment, for the children. Making a
-    `Stack` does nothing. The processes outlive it; any other one of the same folder finds them.
+    used and not started. `inherited` is the caller's whole environment, for the children; without
+    a `broker` it is that of the last start. Making a `Stack` does nothing. The processes outlive
+    it; any other one of the same folder finds them.
     """
 
     def __init__(
@@ -66,11 +68,15 @@ class Stack:
         *,
         given: Mapping[str, str] | None = None,
         inherited: Mapping[str, str] | None = None,
+        broker: Broker | None = None,
         mlflow: bool = True,
     ) -> None:
+        if broker is not None and BROKER in (given or {}):
+            raise BrokerGiven(broker, BROKER)
         self.root = root.resolve()
         self._given = dict(given or {})
         self._inherited = dict(inherited or {})
+        self._broker = broker
         self._mlflow = mlflow
         self._state = StateFile(self.root)
 
@@ -78,14 +84,19 @@ class Stack:
         self,
         services: Sequence[ServiceSpec] = SERVICES,
         *,
+        scale: Mapping[str, int] | None = None,
         migrate: Migrate | None = None,
         report: Report = _ignore,
+        report_surplus: Report = _ignore,
     ) -> dict[str, str]:
         """Start what does not run, wait until all of it is ready, and return `environment()`.
 
         What runs as it should is left alone; what runs with other settings (a port had to change)
-        is started anew. `migrate` is called between the servers and the services. `report` gets
-        each name and the seconds from the beginning until it was ready; it is called from threads.
+        is started anew. `scale` says how many processes of a service there shall be, 0 none; it
+        holds for later starts too. A surplus of `services` is stopped first, and `report_surplus`
+        gets each name and the seconds that took. `migrate` is called between the servers and the
+        services. `report` gets each name and the seconds from the beginning until it was ready;
+        it is called from threads.
 
         Raises:
             ProcessDied, ProcessNotReady: one of them did not come up. The others run on.
@@ -97,7 +108,8 @@ class Stack:
             make_private_directory(self.root / "logs")
             launcher = Launcher(self.root, self._state)
             launcher.end_strays()
-            layout = self._decide(services)
+            layout = self._decide(services, scale or {})
+            self._dismiss(layout, {spec.name for spec in services}, launcher, report_surplus)
             # A thread for each, or one that waits for another could keep that from starting.
             with ThreadPoolExecutor(len(layout.servers) + len(layout.services) or 1) as pool:
                 try:
@@ -187,18 +199,35 @@ class Stack:
         """The log of every process that ever ran here, by name."""
         return {log.stem: log for log in sorted((self.root / "logs").glob("*.log"))}
 
-    def _decide(self, services: Iterable[ServiceSpec]) -> Layout:
-        """Choose ports and settings and record them. Services that run are kept in any case."""
+    def scale(self) -> dict[str, int]:
+        """How many processes of a service were asked for last, by its name; else there is one."""
+        return dict(self._state.read().choice.scale)
+
+    def broker(self) -> Broker | None:
+        """The embedded broker of the last start, though a given one took its place; else None."""
+        state = self._state.read()
+        return state.choice.broker if state.environment else None
+
+    def _decide(self, services: Iterable[ServiceSpec], scale: Mapping[str, int]) -> Layout:
+        """Choose ports and settings and record them.
+
+        Running processes of services that aren't among `services` are kept.
+        """
         with self._state.change() as state:
             running = {name for name, record in state.processes.items() if process.find(record)}
-            chosen = {spec.name: spec for spec in state.choice.services if spec.name in running}
-            chosen |= {spec.name: spec for spec in services}
+            scale = {**state.choice.scale, **scale}
+            asked = {spec.name: spec.replicas(scale.get(spec.name, 1)) for spec in services}
+            others = [spec for spec in state.choice.services if spec.name not in asked]
+            kept = [spec for spec in others if spec.process in running]
             choice = Choice(
                 given=self._given,
-                services=tuple(chosen.values()),
+                services=(*kept, *chain.from_iterable(asked.values())),
+                scale=scale,
+                broker=self._broker or state.choice.broker,
                 mlflow=self._mlflow,
                 directory=Path.cwd(),
             )
+            choice.ensure_programs(self._inherited)
             roles = choice.roles()
             held = {role for role, name in roles.items() if name in running}
             state.ports = claim(roles, state.ports, held)
@@ -207,6 +236,19 @@ class Stack:
             state.environment = dict(layout.environment)
             state.stopping = False
         return layout
+
+    def _dismiss(
+        self, layout: Layout, services: Collection[str], launcher: Launcher, report: Report
+    ) -> None:
+        """Stop replicas of `services`, and a broker, that `layout` hasn't any more, all at once."""
+        wanted = {each.name for each in (*layout.servers, *layout.services)}
+        surplus = [
+            name
+            for name, record in self._state.read().processes.items()
+            if (service_of(name) in services or name in set(Broker)) and name not in wanted
+        ]
+        with ThreadPoolExecutor(len(surplus) or 1) as pool:
+            list(pool.map(lambda name: report(name, launcher.dismiss(name)), surplus))
 
     def _status_of(self, server: Server, state: StackState) -> ProcessStatus:
         record = state.processes.get(server.name)

@@ -2,18 +2,15 @@
 
 import importlib.util
 import signal
-import socket
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.embedded.probe import PROBE_SECONDS
+from infra.embedded.kafka_probe import working_brokers
 from infra.embedded.process import Command
 from infra.embedded.server import LOOPBACK, Stage, program_path, server_environment
 
 ROLES = ("tansu",)
-METADATA, METADATA_VERSION, ALL_TOPICS, CORRELATION = 3, 1, -1, 7
 
 
 @dataclass(frozen=True)
@@ -66,13 +63,5 @@ class Tansu:
         return Command(argv, environment, server_environment(self.inherited))
 
     def is_ready(self) -> bool:
-        """Send one Metadata request for all topics and read the head of the answer."""
-        body = struct.pack(">hhihi", METADATA, METADATA_VERSION, CORRELATION, -1, ALL_TOPICS)
-        try:
-            with socket.create_connection((LOOPBACK, self.port), timeout=PROBE_SECONDS) as link:
-                link.sendall(struct.pack(">i", len(body)) + body)
-                with link.makefile("rb") as answer:
-                    head = answer.read(8)
-        except OSError:
-            return False
-        return len(head) == 8 and struct.unpack(">ii", head)[1] == CORRELATION
+        """Ask it for its topics."""
+        return working_brokers(self.port) > 0

@@ -1,0 +1,1 @@
+"""What the images and the Compose stack are made with."""
