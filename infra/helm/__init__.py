@@ -1,0 +1,1 @@
+"""The chart, and what is written from the code into it and its page."""
