@@ -10,12 +10,12 @@ from benchmarks.dataset import DATASET
 from benchmarks.service_resources import resources_for
 from benchmarks.stopwatch import Stopwatch
 from services.ingestor import app, handlers, loads, staging
-from services.ingestor.reading import records
 from shared.clock import utc_now
 from shared.contracts.envelope import Event
 from shared.contracts.events import LoadRequested, SliceLoaded
 from shared.database.tables import outbox
 from shared.messaging.unit_of_work import UnitOfWork
+from shared.reading import records
 from shared.service import Resources
 
 LANDING = "landing copy to S3"

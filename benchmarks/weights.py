@@ -23,11 +23,11 @@ import pyarrow.parquet as pq
 
 from benchmarks.memory import peak_bytes
 from cli.sample import write_rakuten
-from services.trainer.dataset import build, describe
-from services.trainer.evaluation import evaluate
-from services.trainer.fit import fit
-from services.trainer.frame import model_inputs, model_target
-from services.trainer.weights import distinct_rows
+from services.trainer.evaluation.measures import evaluate
+from services.trainer.modelling.fit import fit
+from services.trainer.modelling.frame import model_inputs, model_target
+from services.trainer.modelling.weights import distinct_rows
+from services.trainer.training_dataset.contents import build, describe
 from shared.contracts.manifest import DatasetManifest
 from shared.contracts.spec_file import find_spec
 from shared.contracts.table_spec import ColumnType
