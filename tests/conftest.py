@@ -1,16 +1,22 @@
 """Fixtures on real servers: a database, a topic prefix and a bucket prefix for each test alone."""
 
+import gc
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import fastapi.dependencies.models
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine, create_engine, make_url, text
 
+from infra.embedded.environment import Broker
+from infra.embedded.errors import KafkaMissing
+from infra.embedded.kafka_program import KafkaProgram
 from infra.embedded.stack import Stack
 from shared.contracts.envelope import Event
 from shared.contracts.events import Payload
@@ -31,11 +37,72 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("servers")
 _numbers = itertools.count(1)
 
+REACH_THE_BROKER = {"topics", "headrace", "apache_kafka"}
+"""Fixtures through which a test has to do with the broker of the session."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--broker",
+        choices=[*Broker],
+        default=os.environ.get("BROKER") or Broker.TANSU,
+        help="the broker under the tests (BROKER): tansu, or Apache Kafka on a JVM",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if REACH_THE_BROKER & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.broker)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported by now out of every later search for garbage.
+
+    Else each takes a second, in which no thread goes on: a member of a consumer group, say.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def forgetful_fastapi() -> Iterator[None]:
+    """Have FastAPI forget the endpoints that it has seen, and with them a test's engine and store.
+
+    It keeps the last few thousand for good.
+    """
+    yield
+    for each in vars(fastapi.dependencies.models).values():
+        if clear := getattr(each, "cache_clear", None):
+            clear()
+
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """The broker that was asked for; if it can't be had, the tests that need it are skipped."""
+    broker = Broker(request.config.getoption("--broker"))
+    if broker is Broker.KAFKA:
+        try:
+            KafkaProgram.of(os.environ).ensure(os.environ)
+        except KafkaMissing as missing:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(str(missing))
+    return broker
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(broker: Broker) -> None:
+    """For tests of what only Apache Kafka does."""
+    if broker is not Broker.KAFKA:
+        pytest.skip("is about Apache Kafka: make test BROKER=kafka")
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[Settings]:
     """Postgres, the S3 store and the broker of the embedded stack, for the session."""
-    stack = Stack(tmp_path_factory.mktemp("servers"), mlflow=False, inherited=dict(os.environ))
+    root = tmp_path_factory.mktemp("servers")
+    stack = Stack(root, mlflow=False, inherited=dict(os.environ), broker=broker)
     try:
         environment = stack.start(services=())
         yield Settings.model_validate({name.lower(): value for name, value in environment.items()})
@@ -59,10 +126,17 @@ def template_database(servers: Settings) -> str:
 @pytest.fixture
 def settings(servers: Settings, template_database: str) -> Iterator[Settings]:
     """Settings of an environment that is this test's alone. Buckets and topics come on request."""
+    with cloned(servers, template_database) as settings:
+        yield settings
+
+
+@contextmanager
+def cloned(servers: Settings, template: str) -> Iterator[Settings]:
+    """Settings of an environment that nobody else has, with a copy of the database `template`."""
     name = f"test_{next(_numbers)}"
     engine = _administration(servers)
     with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template_database}"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     yield _on_database(servers, name).model_copy(
         update={"topic_prefix": f"{name}.", "bucket_prefix": f"{name.replace('_', '-')}-"}
     )

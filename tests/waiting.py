@@ -7,11 +7,16 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], *, seconds: float = 30.0, what: str = "") -> T:
-    """The first true value of `condition`; fails the test at the deadline."""
+def wait_until(
+    condition: Callable[[], T], *, seconds: float = 30.0, what: str = "", every: float = 0.02
+) -> T:
+    """The first true value of `condition`; fails the test at the deadline.
+
+    Many that wait at once ask less often, by `every` so many seconds.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():
             return value
-        time.sleep(0.02)
+        time.sleep(every)
     raise AssertionError(f"not within {seconds:g} s: {what or condition}")

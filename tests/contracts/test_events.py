@@ -18,7 +18,7 @@ from shared.observability.tracing import TraceParent
 from tests.conftest import REPOSITORY
 
 NOON = datetime(2024, 1, 31, 12, tzinfo=UTC)
-names = st.text(min_size=1, max_size=40)
+names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40)
 requests = st.builds(
     LoadRequested,
     dataset=names,
@@ -43,6 +43,23 @@ def test_an_event_comes_back_from_its_record_as_it_was(
 
     for each in (event, caused):
         assert decode(record_of(each)) == each
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"source_uri": "/a\0b"}, "source_uri: has the character U\\+0000"),
+        ({"slice_key": "x" * 201}, "slice_key has 201 characters; 200 are the most"),
+        ({"dataset": "é" * 201}, "dataset has 201 characters"),
+    ],
+)
+def test_a_text_that_the_database_cannot_hold_is_no_event(
+    fields: dict[str, str], said: str
+) -> None:
+    told = {"dataset": "d", "slice_key": "s", "source_uri": "/x"} | fields
+    event = Event(payload=LoadRequested(**told), source="cli", time=NOON)
+    with pytest.raises(UndecodableEvent, match=said):
+        decode(record_of(event))
 
 
 def test_a_caused_event_has_the_same_id_each_time_and_names_its_causes() -> None:
@@ -111,12 +128,17 @@ def test_a_payload_is_frozen() -> None:
         payload.dataset = "other"  # type: ignore[misc]
 
 
-def test_every_topic_has_one_event_and_its_type_names_topic_and_major_version() -> None:
-    assert {event.topic for event in EVENTS} == set(Topic)
-    stems = {event: event.topic.value for event in EVENTS}
-    for event, stem in stems.items():
-        past = {"dead-letters": "dead-lettered"}.get(stem, stem)
-        assert event.type == f"headrace.{past}.v1"
+def test_every_topic_has_the_event_of_its_name_and_those_of_a_withdrawal_on_its_way() -> None:
+    by_topic = {topic: [e.type for e in EVENTS if e.topic is topic] for topic in Topic}
+    more = {
+        Topic.LOAD_REQUESTED: ["headrace.withdraw-requested.v1"],
+        Topic.SLICE_LOADED: ["headrace.withdrawal-queued.v1"],
+        Topic.VALIDATED: ["headrace.withdrawal-admitted.v1"],
+    }
+    for topic, types in by_topic.items():
+        past = {"dead-letters": "dead-lettered"}.get(topic.value, topic.value)
+        assert types == [f"headrace.{past}.v1", *more.get(topic, [])]
+    assert len({event.type for event in EVENTS}) == len(EVENTS)
     assert Validated.type == "headrace.validated.v1"
 
 

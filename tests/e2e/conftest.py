@@ -16,11 +16,13 @@ from sqlalchemy import Engine, text
 
 from cli.migrate import migrate
 from cli.sample import write_streamflow
+from infra.embedded.environment import Broker
 from infra.embedded.services import SERVICES
 from infra.embedded.stack import Stack
 from shared.database.engine import make_engine
 from shared.settings import Settings
 from tests.conftest import REPOSITORY
+from tests.otlp_receiver import OtlpReceiver
 from tests.waiting import wait_until
 
 
@@ -81,19 +83,31 @@ def copy_spec(name: str, directory: Path, *, as_name: str | None = None) -> None
             (directory / f"{as_name}.yaml").write_text(said)
 
 
-@pytest.fixture(scope="session")
-def headrace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headrace]:
-    """The embedded stack with all services."""
+@pytest.fixture(scope="package")
+def traces() -> Iterator[OtlpReceiver]:
+    """Where the stack sends its traces."""
+    receiver = OtlpReceiver().up()
+    yield receiver
+    receiver.down()
+
+
+@pytest.fixture(scope="package")
+def headrace(
+    tmp_path_factory: pytest.TempPathFactory, broker: Broker, traces: OtlpReceiver
+) -> Iterator[Headrace]:
+    """The embedded stack with all services.
+
+    It ends with the last test here, so that no later one runs beside it.
+    """
     root = tmp_path_factory.mktemp("stack")
     specs = root / "specs"
     specs.mkdir()
     for name in ("streamflow", "rakuten", "bakery"):
         copy_spec(name, specs)
-    for name in ("calm", "stormy"):
+    for name in ("calm", "stormy", "traced"):
         copy_spec("streamflow", specs, as_name=name)
-    stack = Stack(
-        root / ".headrace", given={"DATASETS_DIR": str(specs)}, inherited=dict(os.environ)
-    )
+    given = {"DATASETS_DIR": str(specs), "OTEL_EXPORTER_OTLP_ENDPOINT": traces.url}
+    stack = Stack(root / ".headrace", given=given, inherited=dict(os.environ), broker=broker)
     try:
         stack.start(SERVICES, migrate=migrate)
         settings = stack.settings()

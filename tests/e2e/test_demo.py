@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import psutil
+import pytest
 
+from infra.embedded.environment import Broker
 from tests.conftest import REPOSITORY
 
 TABLES = {
@@ -21,25 +24,24 @@ STAGES = {"ingest", "validate", "snapshot", "dataset", "train"}
 METRICS = {"roc_auc", "f1", "accuracy", "weighted_f1", "macro_f1"}
 
 
-def test_the_demo_ends_with_three_models_and_leaves_no_process(tmp_path: Path) -> None:
-    root, facts_file = tmp_path / "stack", tmp_path / "facts.json"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from cli.main import main; main()",
-            "demo",
-            "--root",
-            str(root),
-            "--json",
-            str(facts_file),
-        ],
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`headrace`, of this code."""
+    return subprocess.run(
+        [sys.executable, "-c", "from cli.main import main; main()", *arguments],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=280,
         check=False,
     )
+
+
+@pytest.mark.broker
+def test_the_demo_ends_with_three_models_and_leaves_no_process(
+    tmp_path: Path, broker: Broker
+) -> None:
+    root, facts_file = tmp_path / "stack", tmp_path / "facts.json"
+    done = run("demo", "--broker", broker, "--root", str(root), "--json", str(facts_file))
     assert done.returncode == 0, done.stdout + done.stderr
 
     facts = json.loads(facts_file.read_text())
@@ -78,3 +80,23 @@ def test_the_demo_ends_with_three_models_and_leaves_no_process(tmp_path: Path) -
         if any(str(root) in argument for argument in process.info["cmdline"] or [])
     ]
     assert left == []
+
+
+def test_a_demo_with_faults_ends_well_at_the_refused_slice_and_says_where_to_mend_it(
+    tmp_path: Path,
+) -> None:
+    root, facts_file = tmp_path / "stack", tmp_path / "facts.json"
+    where = ("--root", str(root))
+    asked = ("--faults", "--keep", "--scale", "0.1", "--json", str(facts_file))
+    try:
+        done = run("demo", *asked, *where)
+        assert done.returncode == 0, done.stdout + done.stderr
+        slices = json.loads(facts_file.read_text())["slices"]
+        assert [each["status"] for each in slices] == ["published", "published", "rejected"]
+        assert "is not a number" in " ".join(slices[-1]["reasons"])
+        console = json.loads(run("console", "--json", *where).stdout)
+        assert f"the console's password: {console['password']}" in done.stdout
+        assert console["address"].rstrip("/") in done.stdout
+        assert "1 stopped" in httpx.get(console["address"], trust_env=False).text
+    finally:
+        assert run("down", *where).returncode == 0

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from infra.embedded.environment import Broker
 from infra.embedded.stack import Stack
 from tests.conftest import REPOSITORY
 from tests.waiting import wait_until
@@ -59,11 +60,11 @@ def headrace(root: Path) -> Command:
 
 
 @pytest.fixture(scope="module")
-def demo(headrace: Command, root: Path) -> tuple[dict[str, Any], str]:
+def demo(headrace: Command, root: Path, broker: Broker) -> tuple[dict[str, Any], str]:
     """The facts and the output of the demo, whose stack is still up."""
     file = root.parent / "facts.json"
     words = ("--dataset", "rakuten", "--scale", str(SCALE), "--keep", "--json", str(file))
-    done = headrace("demo", *words)
+    done = headrace("demo", "--broker", broker, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(file.read_text()), done.stdout
 

@@ -90,7 +90,8 @@ def end_state(headrace: Headrace, dataset: str, load_id: str) -> dict[str, Any]:
     state["events"] = headrace.query(
         """
         SELECT topic, published_at IS NOT NULL FROM headrace.outbox
-        WHERE headers ->> 'ce_correlationid' = :load ORDER BY outbox_id
+        WHERE headers ->> 'ce_correlationid' = :load AND topic <> 'drift-detected'
+        ORDER BY outbox_id
         """,
         load=load_id,
     )

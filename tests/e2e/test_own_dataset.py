@@ -82,8 +82,10 @@ def test_a_prefix_in_s3_is_a_source_and_the_api_starts_it_once(
     (ingestor,) = [each for each in headrace.stack.status() if each.name == "ingestor"]
     body = {"dataset": "bakery", "slice_key": "2024-03-03", "source_uri": str(place)}
     key = {"Idempotency-Key": "the third of March"}
+    assert httpx.post(f"{ingestor.address}/loads", json=body, headers=key).status_code == 401
+    token = {"Authorization": f"Bearer {headrace.run('token').strip()}"}
 
-    with httpx.Client(base_url=ingestor.address, timeout=20) as client:
+    with httpx.Client(base_url=ingestor.address, timeout=20, headers=token) as client:
         first = client.post("/loads", json=body, headers=key)
         again = client.post("/loads", json=body, headers=key)
         assert (first.status_code, again.status_code) == (202, 202)
@@ -114,7 +116,8 @@ def test_a_request_that_can_not_work_is_refused_at_once(
     headrace: Headrace, body: dict[str, str], code: int, said: str
 ) -> None:
     (ingestor,) = [each for each in headrace.stack.status() if each.name == "ingestor"]
-    answer = httpx.post(f"{ingestor.address}/loads", json=body, timeout=20)
+    token = {"Authorization": f"Bearer {headrace.run('token').strip()}"}
+    answer = httpx.post(f"{ingestor.address}/loads", json=body, headers=token, timeout=20)
     assert answer.status_code == code, answer.text
     assert said in answer.text
 
@@ -130,7 +133,8 @@ def test_every_service_answers_for_itself(headrace: Headrace, service: str) -> N
         assert (info["service"], info["is_connected"]) == (service, True)
         assert info["topics"]
         assert client.get("/openapi.json").json()["info"]["title"] == f"Headrace {service}"
-        assert client.get("/docs").status_code == 200
+        # FastAPI's page of the API loads scripts from a CDN, which the console's answers forbid.
+        assert client.get("/docs").status_code == (404 if service == "console" else 200)
 
 
 def test_a_load_of_what_is_not_there_ends_in_the_dead_letters_and_can_be_redriven(

@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from cli.sample import write_rakuten
-from services.ingestor.schedule.schedules import ScheduleRun, Schedules
+from services.ingestor.schedule.schedules import Schedules
 from shared.clock import utc_now
 from shared.contracts.increment import rows_in_share
 from shared.database.statuses import ScheduleOutcome
+from shared.schedule.deciding import ScheduleRun
 from tests.e2e.conftest import Headrace
 from tests.waiting import wait_until
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from cli.migrate import migrate
+from infra.embedded.environment import Broker
 from infra.embedded.services import SERVICES
 from tests.e2e.conftest import Headrace
 from tests.e2e.test_own_dataset import SALES, put
@@ -31,19 +32,25 @@ def ready(headrace: Headrace, service: str) -> dict[str, Any]:
     [
         ("postgres", "postgres", "ingestor", "2024-04-01"),
         ("seaweedfs", "store", "validator", "2024-04-02"),
-        ("tansu", "kafka", "snapshotter", "2024-04-03"),
+        ("the broker", "kafka", "snapshotter", "2024-04-03"),
         ("mlflow", "mlflow", "trainer", "2024-04-04"),
     ],
 )
 def test_a_server_that_is_killed_is_named_and_its_return_needs_no_help(
-    headrace: Headrace, tmp_path: Path, server: str, named: str, service: str, day: str
+    headrace: Headrace,
+    broker: Broker,
+    tmp_path: Path,
+    server: str,
+    named: str,
+    service: str,
+    day: str,
 ) -> None:
     services = {
         each.name: each.pid
         for each in headrace.stack.status()
         if each.name in {s.name for s in SERVICES}
     }
-    headrace.kill(server)
+    headrace.kill(broker if server == "the broker" else server)
     down = wait_until(lambda: ready(headrace, service), seconds=30)
     assert named in down, down
 

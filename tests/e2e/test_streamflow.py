@@ -4,7 +4,6 @@ The tests stand in the order of the story: January, everything that is wrong wit
 February itself.
 """
 
-import csv
 import gzip
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from shared.object_store import Bucket, ObjectStore
+from tests.csv_rows import change
 from tests.e2e.conftest import Headrace
 from tests.waiting import wait_until
 
@@ -74,17 +74,6 @@ def test_empty_plans_are_null_and_neither_false_nor_true(headrace: Headrace, dro
         )
         assert dict(map(tuple, counted))[None] == 1526
         assert sum(dict(map(tuple, counted)).values()) == ROWS
-
-
-def change(path: Path, edit: Callable[[list[dict[str, str]]], None]) -> None:
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    header = list(rows[0])
-    edit(rows)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, header, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def set_cell(file: str, row: int, column: str, value: str) -> Callable[[Path], None]:

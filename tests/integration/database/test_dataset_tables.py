@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.database.dataset_tables import POSTGRES_TYPES, create_staging, ensure_dataset
+from shared.database.roles import ensure_roles
 from shared.errors import InvalidSpec
 
 COLUMNS: Mapping[str, Any] = {
@@ -155,6 +156,7 @@ def test_a_table_more_is_made(engine: Engine) -> None:
 
 
 def test_a_change_of_expectations_alone_leaves_the_tables(engine: Engine) -> None:
+    ensure_roles(engine.url.render_as_string(hide_password=False), owners=())
     apply(engine, spec_of())
     items = [row for row in catalogue(engine) if row[1] == "items"]
     changed = spec_of().model_dump(mode="json")

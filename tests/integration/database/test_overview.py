@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert, text, update
 
-from services.ingestor.schedule.schedules import next_run
 from shared.contracts.envelope import Event
 from shared.contracts.events import LoadRequested, Payload, SliceLoaded
 from shared.database.overview import DatasetOverview, read_overview
@@ -28,6 +27,7 @@ from shared.database.tables import (
     training_datasets,
 )
 from shared.messaging import outbox as outgoing
+from shared.schedule.deciding import next_run
 from tests.conftest import REPOSITORY
 
 DATASET = "rakuten"

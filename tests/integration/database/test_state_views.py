@@ -212,7 +212,7 @@ def test_a_spec_that_gains_a_column_or_a_table_has_its_views_anew(engine: Engine
     declared = json.loads(spec_of().model_dump_json())
     declared["tables"]["products"]["columns"]["brand"] = {"type": "string"}
     declared["tables"]["prices"] = {"key": ["productid"], "columns": {"productid": "integer"}}
-    declared["training"] = None
+    declared["training"] = declared["drift"] = None
     apply(engine, DatasetSpec.model_validate(declared))
     [state] = rows(engine, "SELECT * FROM rakuten.current_data_state")
     assert [name for name in state if name.startswith("total_")] == [

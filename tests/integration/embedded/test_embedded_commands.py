@@ -117,7 +117,9 @@ def test_logs_prints_one_or_all_and_names_those_there_are(stack: Stack) -> None:
 
 def test_down_twice_is_harmless(stack: Stack) -> None:
     root = ("--root", str(stack.root))
+    heeded = signal.getsignal(signal.SIGTERM)
     assert headrace("down", *root)[0] == 0
+    assert signal.getsignal(signal.SIGTERM) == heeded
     code, output = headrace("down", *root)
     assert code == 0
     assert "nothing runs" in output

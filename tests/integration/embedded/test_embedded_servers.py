@@ -218,6 +218,8 @@ def test_mlflow_is_ready_only_with_its_tables_and_keeps_its_runs(root: Path) -> 
     stack.start(services=())
 
     assert answers_ok(f"{uri}/api/2.0/mlflow/experiments/get-by-name?experiment_name=kept")
+    # The store answers for its buckets a moment before its volumes are back.
+    assert answers_ok(Request(artifact), seconds=10)  # noqa: S310
     assert ask(Request(artifact)) == (200, b"a plot")  # noqa: S310
 
 

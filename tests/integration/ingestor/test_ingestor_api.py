@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from typing import Any
 from uuid import uuid4
@@ -45,6 +46,10 @@ class Client:
 
 @pytest.fixture
 def client(shop: Shop, woken: list[None]) -> Client:
+    return client_of(shop, woken)
+
+
+def client_of(shop: Shop, woken: list[None]) -> Client:
     resources = Resources(
         shop.settings, shop.engine, shop.store, shop.clock, lambda: woken.append(None)
     )
@@ -104,6 +109,24 @@ def test_status_is_the_loads_own_once_it_has_begun(shop: Shop, client: Client) -
 
 def test_load_that_nobody_asked_for_is_not_found(client: Client) -> None:
     assert client.get(f"/loads/{uuid4()}").status_code == 404
+
+
+@pytest.mark.parametrize("source", ["/etc", "drops/../..", "s3://elsewhere/x"])
+def test_source_outside_of_the_roots_is_refused(
+    shop: Shop, sent: Callable[[], list[LoadRequested]], source: str
+) -> None:
+    shop.write_spec()
+    roots = {"source_roots": str(shop.folder / "drops")}
+    bounded = replace(shop, settings=shop.settings.model_copy(update=roots))
+    body = {"dataset": "shop", "slice_key": "day_00", "source_uri": source}
+    answer = client_of(bounded, []).post("/loads", json=body)
+    assert answer.status_code == 422
+    assert "outside of SOURCE_ROOTS" in answer.json()["detail"]
+    bounded.spec["slices"]["source"] = "/etc"
+    bounded.write_spec()
+    answer = client_of(bounded, []).post("/loads", json={"dataset": "shop"})
+    assert "outside of SOURCE_ROOTS" in answer.json()["detail"]
+    assert sent() == []
 
 
 def test_same_key_never_starts_two(

@@ -9,7 +9,7 @@ import pytest
 from services.ingestor import handlers
 from services.ingestor.shares import taker
 from services.ingestor.shares.taker import SourceChanged
-from services.ingestor.sources import Source
+from shared.reading.sources import Source
 from tests.integration.ingestor.catalogue import rows_of, use_catalogue
 from tests.integration.ingestor.conftest import Outcome, Shop
 
@@ -59,8 +59,8 @@ def bytes_of(goods: Shop, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], in
     """Loads a slice and returns how many bytes were read of its source."""
     read: list[int] = []
 
-    def counting(uri: str, store: Any) -> Any:
-        return Counting(real(uri, store), read.append)
+    def counting(*where: Any) -> Any:
+        return Counting(real(*where), read.append)
 
     real = handlers.open_source
     monkeypatch.setattr(handlers, "open_source", counting)

@@ -159,7 +159,7 @@ def test_name_that_leads_elsewhere_is_refused_even_with_a_date(shop: Shop, name:
 def test_dataset_or_source_that_is_not_there_is_a_permanent_error(shop: Shop) -> None:
     with pytest.raises(SourceNotFound, match="nowhere"):
         shop.handle(shop.event(shop.folder / "nowhere"))
-    with pytest.raises(SourceNotFound):
+    with pytest.raises(PermanentError, match="neither a path nor"):
         shop.handle(shop.event("ftp://host/folder"))
     event = shop.event(shop.folder)
     (shop.settings.datasets_dir / "shop.yaml").unlink()

@@ -10,8 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import Engine, event, select, text
 from sqlalchemy.exc import OperationalError
 
-from services.ingestor.schedule.actions import last_runs, pause, resume, run_now
-from services.ingestor.schedule.schedules import ScheduleRun, Schedules
+from services.ingestor.schedule.schedules import Schedules
 from shared.contracts.envelope import Event, Record, decode
 from shared.contracts.events import LoadRequested
 from shared.database.engine import make_engine
@@ -20,6 +19,8 @@ from shared.database.tables import outbox, schedule_runs
 from shared.database.tables import schedules as schedule_table
 from shared.errors import UnknownDataset
 from shared.load_requests import BadRequest
+from shared.schedule.actions import last_runs, pause, resume, run_now
+from shared.schedule.deciding import ScheduleRun
 from tests.integration.ingestor.conftest import Shop
 
 PARIS = ZoneInfo("Europe/Paris")

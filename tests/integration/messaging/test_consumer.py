@@ -2,15 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
 
 from shared.contracts.envelope import Record
 from shared.contracts.topics import Topic
+from shared.errors import ServerUnavailable
 from shared.messaging.consumer import Consumer
-from shared.messaging.kafka import Producer, RecordSource
+from shared.messaging.kafka import Admin, Partition, Producer, RecordSource
 from shared.messaging.processor import Abandoned
 from shared.settings import Settings
 from tests.waiting import wait_until
@@ -76,8 +77,9 @@ def test_records_of_a_key_are_done_in_order_and_each_once(
     for number in range(30):
         publish(f"k{number % 3}", str(number))
     seen = Seen()
-    with consuming(topics, seen):
+    with consuming(topics, seen) as consumer:
         wait_until(lambda: len(seen.values) >= 30)
+        wait_until(lambda: consumer.lag and not any(consumer.lag.values()))
     assert sorted(map(int, seen.values)) == list(range(30))
     for key in range(3):
         own = [int(v) for v in seen.values if int(v) % 3 == key]
@@ -152,11 +154,18 @@ def test_a_member_that_joins_in_mid_work_repeats_nothing_that_was_committed(
     topics: Settings, publish: Callable[[str, str], None]
 ) -> None:
     first, second = Seen(held={"0"}), Seen()
-    with consuming(topics, first):
+    with consuming(topics, first) as there:
         publish("k0", "0")
         wait_until(lambda: "0" in first.begun)
         with consuming(topics, second) as joined:
-            wait_until(lambda: joined.is_connected, seconds=60)
+            # Both know their share: what is done while the group rebalances may come again.
+            wait_until(
+                lambda: (
+                    0 < joined.partitions < topics.topic_partitions
+                    and joined.partitions + there.partitions == topics.topic_partitions
+                ),
+                seconds=60,
+            )
             first.release.set()
             for number in range(1, 13):
                 publish(f"k{number}", str(number))
@@ -166,3 +175,75 @@ def test_a_member_that_joins_in_mid_work_repeats_nothing_that_was_committed(
         both = [*first.values, *second.values]
     assert second.values, "the new member has its share"
     assert sorted(v for v in both if v != "0") == sorted(wanted)
+
+
+def test_work_in_hand_at_a_stop_has_its_grace_also_while_the_broker_is_away(
+    topics: Settings, publish: Callable[[str, str], None]
+) -> None:
+    publish("k", "long")
+    begun, is_away = threading.Event(), threading.Event()
+    finished: list[float] = []
+
+    class Leaving(RecordSource):
+        def poll(self, timeout_seconds: float) -> Mapping[Partition, list[Record]]:
+            if begun.is_set():
+                is_away.set()
+                raise ServerUnavailable("Kafka", "gone")
+            return super().poll(timeout_seconds)
+
+    def connect() -> RecordSource:
+        if is_away.is_set():
+            raise ServerUnavailable("Kafka", "gone")
+        return Leaving(topics, "subject", [Topic.VALIDATED])
+
+    def work(record: Record, cancelled: threading.Event) -> None:
+        begun.set()
+        stop.wait(30)
+        cancelled.wait(30)
+        time.sleep(0.5)
+        finished.append(time.monotonic())
+
+    stop = threading.Event()
+    consumer = Consumer(connect, work, threads=1, grace_seconds=20, stop=stop)
+    thread = threading.Thread(target=consumer.run)
+    thread.start()
+    assert is_away.wait(30)
+    stop.set()
+    thread.join(timeout=15)
+    assert not thread.is_alive(), "the grace ends with the work"
+    assert finished
+
+
+def test_a_backlog_of_many_polls_is_done_though_nothing_new_comes(
+    topics: Settings, publish: Callable[[str, str], None]
+) -> None:
+    values = [str(number) for number in range(200)]
+    for value in values:
+        publish(f"k{int(value) % 12}", value)
+    seen = Seen()
+
+    def work(record: Record, cancelled: threading.Event) -> None:
+        cancelled.wait(0.02)  # a partition that is at work is paused
+        seen(record, cancelled)
+
+    with consuming(topics, work):
+        wait_until(lambda: len(seen.values) >= len(values), seconds=60)
+    assert sorted(seen.values) == sorted(values)
+
+
+def test_topics_that_are_not_there_yet_are_named_and_waited_for(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = Seen()
+    with consuming(settings, seen) as consumer:
+        told = f"no topic {settings.topic(Topic.VALIDATED)} yet: run `headrace migrate`"
+        wait_until(lambda: told in caplog.text)
+        assert not consumer.is_connected
+        admin = Admin(settings)
+        admin.create_topics()
+        admin.close()
+        wait_until(lambda: consumer.is_connected)
+        producer = Producer(settings)
+        producer.publish(Topic.VALIDATED, b"k", {}, b"said")
+        producer.close()
+        wait_until(lambda: seen.values == ["said"])

@@ -3,15 +3,20 @@
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import Engine, select, text
 
+from services.ingestor.loads import begin_load
 from shared.clock import utc_now
 from shared.contracts.envelope import Event, Record
 from shared.contracts.events import LoadRequested, Payload, SliceRejected, Stage
-from shared.database.tables import dead_letters, inbox, outbox, stage_runs
+from shared.database import stages
+from shared.database.tables import dead_letters, inbox, loads, outbox, stage_runs
 from shared.errors import PermanentError, TransientError
+from shared.messaging.dead_letters import redrive
 from shared.messaging.processor import Abandoned, Handler, Processor
 from shared.messaging.unit_of_work import UnitOfWork
 from shared.observability.metrics import Metrics
@@ -135,6 +140,41 @@ def test_two_deliveries_at_once_have_one_effect(
     assert counts(engine) == (1, 1, 1)
 
 
+def test_a_delivery_that_begins_while_another_commits_leaves_its_stage_done(
+    engine: Engine, settings: Settings, event: Event[Payload]
+) -> None:
+    subject, start = processor(engine, settings, rejecting), stages.start
+
+    def overtaken(*args: Any) -> None:
+        with patch.object(stages, "start", start):
+            subject.process(record_of(event, 1), NEVER)
+        start(*args)
+
+    with patch.object(stages, "start", overtaken):
+        subject.process(record_of(event), NEVER)
+
+    assert counts(engine) == (1, 1, 1)
+    with engine.connect() as connection:
+        assert connection.execute(select(stage_runs.c.state)).all() == [("done",)]
+
+
+def test_a_delivery_that_fails_when_another_has_done_the_event_is_no_dead_letter(
+    engine: Engine, settings: Settings, event: Event[Payload]
+) -> None:
+    """As where a rebalance gave the event to two, and what came of it has used up its staging."""
+
+    def overtaken(event: Event[LoadRequested], unit: UnitOfWork) -> None:
+        processor(engine, settings, rejecting).process(record_of(event, 1), NEVER)
+        raise PermanentError("the staging table is gone")
+
+    processor(engine, settings, overtaken).process(record_of(event), NEVER)
+
+    assert counts(engine) == (1, 1, 1)
+    with engine.connect() as connection:
+        assert connection.execute(select(dead_letters)).all() == []
+        assert connection.execute(select(stage_runs.c.state)).all() == [("done",)]
+
+
 def test_a_handler_that_opens_no_transaction_is_a_fault_and_not_a_success(
     engine: Engine, settings: Settings, event: Event[Payload]
 ) -> None:
@@ -201,3 +241,33 @@ def test_a_record_that_is_no_event_goes_whole_to_the_dead_letters(
     assert (dead.topic, dead.partition, dead.offset) == ("load-requested", 0, 41)
     kept = bytes(dead.value) if dead.value is not None else None
     assert (kept, dead.headers) == (record.value, record.headers)
+
+
+@pytest.mark.parametrize("again", [0, 1], ids=["read twice", "published twice"])
+def test_a_dead_letters_event_that_comes_again_leaves_its_load_failed_and_is_told_once(
+    engine: Engine, settings: Settings, event: Event[Payload], again: int
+) -> None:
+    """As after a kill between the dead letter's commit and that of the offset, or between an
+    event's publication and the outbox's note of it.
+    """
+
+    def beginning(event: Event[LoadRequested], unit: UnitOfWork) -> None:
+        with unit.engine.begin() as connection:
+            begin_load(connection, event.correlation_id, event)
+        raise PermanentError("it can't be loaded")
+
+    ingestor = processor(engine, settings, beginning)
+    for offset in (0, again):
+        ingestor.process(record_of(event, offset), NEVER)
+    with engine.connect() as connection:
+        assert connection.execute(select(loads.c.status)).all() == [("failed",)]
+        assert connection.execute(select(stage_runs.c.state)).all() == [("failed",)]
+        assert len(connection.execute(select(dead_letters)).all()) == 1
+        assert connection.execute(select(outbox.c.topic)).all() == [("dead-letters",)]
+
+    redrive(engine, 1, lambda record: None)
+    ingestor.process(record_of(event, 2), NEVER)
+    with engine.connect() as connection:
+        states = connection.execute(select(dead_letters.c.offset, dead_letters.c.redriven_at)).all()
+        assert [(offset, at is None) for offset, at in states] == [(0, False), (2, True)]
+        assert connection.execute(select(outbox.c.topic)).all() == [("dead-letters",)] * 2

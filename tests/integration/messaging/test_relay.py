@@ -4,10 +4,13 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from kafka import KafkaProducer
+from kafka.errors import KafkaTimeoutError
 from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from shared.contracts.envelope import Event, Record
-from shared.contracts.events import LoadRequested, Payload
+from shared.contracts.envelope import Event, Record, decode
+from shared.contracts.events import DeadLettered, LoadRequested, Payload
 from shared.contracts.topics import Topic
 from shared.database.tables import dead_letters, outbox
 from shared.errors import ServerUnavailable
@@ -19,6 +22,7 @@ from shared.observability.metrics import Metrics
 from shared.settings import Settings
 from tests.waiting import wait_until
 
+UNAVAILABLE = ServerUnavailable("Kafka", "gone")
 Make = Callable[..., Event[Payload]]
 
 
@@ -53,6 +57,32 @@ def put(engine: Engine, event_of: Make) -> Callable[[int], list[str]]:
         return ids
 
     return put_some
+
+
+def test_a_producer_that_can_not_settle_its_records_is_ended_all_the_same(
+    engine: Engine,
+    topics: Settings,
+    put: Callable[[int], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unsettled(self: KafkaProducer, timeout: float | None = None) -> None:
+        raise KafkaTimeoutError("not flushed in time")
+
+    def senders() -> set[str]:
+        return {each.name for each in threading.enumerate() if "headrace-relay" in each.name}
+
+    relay = relay_of(engine, topics)
+    put(1)
+    before = senders()
+    with monkeypatch.context() as hanging:
+        hanging.setattr(KafkaProducer, "flush", unsettled)
+        hanging.setattr(Producer, "wait", lambda *_: (_ for _ in ()).throw(UNAVAILABLE))
+        with pytest.raises(ServerUnavailable):
+            relay.publish_batch()
+        wait_until(lambda: senders() <= before, what="its thread has ended")
+    assert relay.publish_batch() == 1, "a new producer takes its place"
+    relay.stop()
+    relay.run()
 
 
 def test_committed_events_are_published_once_in_order_and_rolled_back_ones_never(
@@ -147,10 +177,13 @@ def test_a_dead_letter_is_announced_and_redriven_as_it_was(
     relay_of(engine, topics).publish_batch()
     (announced,) = published(topics, Topic.DEAD_LETTERS)
     assert announced.headers["ce_causationid"] == event.id
-    assert b'"reason":"broken"' in (announced.value or b"")
-
     with engine.connect() as connection:
         (row,) = connection.execute(select(dead_letters)).all()
+    said = decode(announced).payload
+    assert isinstance(said, DeadLettered)
+    assert (said.reason, said.original_key) == ("broken", "d")
+    assert said.dead_letter_id == row.dead_letter_id
+
     producer = Producer(topics)
     redrive(
         engine,
@@ -167,3 +200,37 @@ def test_a_dead_letter_is_announced_and_redriven_as_it_was(
     with engine.connect() as connection:
         (row,) = connection.execute(select(dead_letters)).all()
     assert row.redriven_at is not None
+
+
+def test_no_error_ends_the_thread_that_publishes(
+    engine: Engine,
+    topics: Settings,
+    put: Callable[[int], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody else would publish what this service puts into the outbox."""
+    relay = relay_of(engine, topics)
+    publish_batch, errors = relay.publish_batch, [PoolTimeout("full"), RuntimeError("a bug")]
+
+    def faulty() -> int:
+        if errors:
+            raise errors.pop()
+        return publish_batch()
+
+    monkeypatch.setattr(relay, "publish_batch", faulty)
+    thread = threading.Thread(target=relay.run)
+    thread.start()
+    (event_id,) = put(1)
+    relay.wake()
+
+    def is_published() -> bool:
+        with engine.connect() as connection:
+            query = select(outbox.c.published_at).where(outbox.c.event_id == event_id)
+            return connection.execute(query).scalar() is not None
+
+    try:
+        wait_until(is_published)
+    finally:
+        relay.stop()
+        thread.join(timeout=30)
+    assert errors == []

@@ -14,7 +14,15 @@ from services.notifier.app import build
 from services.notifier.sending import Sender
 from services.notifier.targets import read_targets
 from shared.contracts.envelope import Event, Record
-from shared.contracts.events import ModelPublished, Payload, Reason, SliceRejected, Stage
+from shared.contracts.events import (
+    DriftDetected,
+    DriftedFeature,
+    ModelPublished,
+    Payload,
+    Reason,
+    SliceRejected,
+    Stage,
+)
 from shared.messaging.processor import Processor
 from shared.object_store import ObjectStore
 from shared.observability.metrics import Metrics
@@ -114,6 +122,32 @@ class Notifying:
             payload=payload, source="trainer", time=self.clock(), causation_id="dataset-ready-1"
         )
 
+    def drifted(self) -> Event[Payload]:
+        """An event that says that a dataset has drifted."""
+        payload = DriftDetected(
+            dataset="rakuten",
+            slice_key="43%",
+            load_id="load-1",
+            snapshot_id="snap-1",
+            as_of=date(2024, 1, 8),
+            dataset_version="d1g3st",
+            model_name="rakuten_classifier",
+            champion_version="2",
+            baseline_as_of=date(2024, 1, 1),
+            baseline_version="d1g3st-before",
+            features_compared=3,
+            features_drifted=1,
+            features=(
+                DriftedFeature(
+                    feature="products.designation",
+                    measure="vocabulary",
+                    value=0.0812,
+                    threshold=0.02,
+                ),
+            ),
+        )
+        return Event(payload=payload, source="trainer", time=self.clock())
+
     def sql(self, statement: str, **parameters: Any) -> list[Mapping[str, Any]]:
         """The rows that a statement gives."""
         with self.engine.begin() as connection:
@@ -127,6 +161,11 @@ class Notifying:
     def states(self) -> list[str]:
         """Their states."""
         return [row["state"] for row in self.rows()]
+
+    def failed(self, tries: int) -> bool:
+        """Whether the only message failed so many times and waits to be tried again."""
+        (row,) = self.rows()
+        return row["state"] == "pending" and row["attempts"] >= tries
 
     def settled(self) -> None:
         """Wait until no message is to be sent."""

@@ -102,6 +102,7 @@ def test_events_of_the_three_topics_are_told_once_though_the_service_is_started_
     assert process.http.get("/readyz").json() == {"status": "ready", "down": {}}
     assert process.http.get("/info").json()["topics"] == [
         "dead-letters",
+        "drift-detected",
         "model-published",
         "slice-rejected",
     ]

@@ -58,7 +58,7 @@ def test_a_message_to_a_target_that_is_down_arrives_once_when_it_is_back(
     subject.deliver(subject.rejected())
     assert time.monotonic() - begun < 2
     for tries in (1, 2, 3):
-        wait_until(lambda tries=tries: subject.rows()[0]["attempts"] >= tries)
+        wait_until(lambda tries=tries: subject.failed(tries))
         subject.clock.forward(seconds=1)
     assert "connection refused" in subject.rows()[0]["error"]
 

@@ -91,13 +91,19 @@ def buried(notifying: Notifying, service: str = "trainer", topic: str = "") -> E
             "success",
         ),
         (
+            lambda notifying: notifying.drifted(),
+            "rakuten 43% has drifted: 1 of 3 features",
+            "  headrace drift rakuten",
+            "warning",
+        ),
+        (
             buried,
             "trainer gave up an event of rakuten 43%: the model's kind is not known",
             "  headrace dead redrive 1",
             "failure",
         ),
     ],
-    ids=["slice-rejected", "model-published", "dead-letters"],
+    ids=["slice-rejected", "model-published", "drift-detected", "dead-letters"],
 )
 def test_each_event_gives_one_message_to_each_target_and_a_second_delivery_none(
     notifying: Make,

@@ -16,7 +16,7 @@ from services.snapshotter.handlers import Snapshotter
 from services.snapshotter.history import state_query
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.envelope import Event
-from shared.contracts.events import TableLoad, Validated
+from shared.contracts.events import TableLoad, Validated, WithdrawalAdmitted
 from shared.contracts.manifest import SnapshotManifest
 from shared.database.dataset_tables import (
     column_list,
@@ -26,7 +26,7 @@ from shared.database.dataset_tables import (
     staging_schema,
     staging_table,
 )
-from shared.database.statuses import LoadStatus
+from shared.database.statuses import LoadKind, LoadStatus
 from shared.database.tables import loads
 from shared.messaging.unit_of_work import UnitOfWork
 from shared.object_store import ObjectStore, ObjectUri
@@ -51,7 +51,7 @@ class Dataset:
     store: ObjectStore
     datasets_dir: Path
     row_group_rows: int = 1000
-    revisions: dict[date, int] = field(default_factory=dict)
+    revisions: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         content = json.dumps(self.spec.model_dump(mode="json"))
@@ -64,11 +64,16 @@ class Dataset:
         return Snapshotter(self.datasets_dir, self.store, self.row_group_rows)
 
     def stage(
-        self, as_of: date, tables: Mapping[str, Rows | None], *, load_id: str = ""
+        self,
+        as_of: date,
+        tables: Mapping[str, Rows | None],
+        *,
+        load_id: str = "",
+        slice_key: str = "",
     ) -> Event[Validated]:
         """Stage a slice as the ingestor does, None for an absent table; its `validated` event."""
-        load_id = load_id or str(uuid4())
-        revision = self.revisions[as_of] = self.revisions.get(as_of, 0) + 1
+        load_id, slice_key = load_id or str(uuid4()), slice_key or as_of.isoformat()
+        revision = self.revisions[slice_key] = self.revisions.get(slice_key, 0) + 1
         parts = []
         with self.engine.begin() as connection:
             for name, rows in tables.items():
@@ -104,7 +109,7 @@ class Dataset:
                 insert(loads).values(
                     load_id=load_id,
                     dataset=self.spec.dataset,
-                    slice_key=as_of.isoformat(),
+                    slice_key=slice_key,
                     as_of=as_of,
                     revision=revision,
                     status=LoadStatus.VALIDATED.value,
@@ -116,7 +121,7 @@ class Dataset:
             )
         payload = Validated(
             dataset=self.spec.dataset,
-            slice_key=as_of.isoformat(),
+            slice_key=slice_key,
             load_id=load_id,
             as_of=as_of,
             expectations=0,
@@ -130,10 +135,44 @@ class Dataset:
         unit = UnitOfWork(self.engine, "snapshotter", event, lambda: datetime.now(UTC))
         self.snapshotter.on_validated(event, unit)
 
-    def publish(self, as_of: date, tables: Mapping[str, Rows | None]) -> "Published":
+    def publish(
+        self, as_of: date, tables: Mapping[str, Rows | None], *, slice_key: str = ""
+    ) -> "Published":
         """Stage a slice and publish it."""
-        event = self.stage(as_of, tables)
+        event = self.stage(as_of, tables, slice_key=slice_key)
         self.handle(event)
+        return self.published(event.payload.load_id)
+
+    def admit_withdrawal(self, slice_key: str) -> Event[WithdrawalAdmitted]:
+        """What the stages before record of a withdrawal; the event that it is its turn."""
+        load_id = str(uuid4())
+        with self.engine.begin() as connection:
+            connection.execute(
+                insert(loads).values(
+                    load_id=load_id,
+                    dataset=self.spec.dataset,
+                    slice_key=slice_key,
+                    status=LoadStatus.VALIDATED.value,
+                    kind=LoadKind.WITHDRAWAL.value,
+                    source_uri="file:///nowhere",
+                    requested_by="test",
+                    requested_at=datetime.now(UTC),
+                )
+            )
+        payload = WithdrawalAdmitted(
+            dataset=self.spec.dataset, slice_key=slice_key, load_id=load_id
+        )
+        return Event(payload, source="validator", time=datetime.now(UTC), correlation_id=load_id)
+
+    def handle_withdrawal(self, event: Event[WithdrawalAdmitted]) -> None:
+        """Have the handler do the event."""
+        unit = UnitOfWork(self.engine, "snapshotter", event, lambda: datetime.now(UTC))
+        self.snapshotter.on_withdrawal_admitted(event, unit)
+
+    def withdraw(self, slice_key: str) -> "Published":
+        """Withdraw a published slice; what the control tables say of it."""
+        event = self.admit_withdrawal(slice_key)
+        self.handle_withdrawal(event)
         return self.published(event.payload.load_id)
 
     def published(self, load_id: str) -> "Published":

@@ -25,7 +25,7 @@ from services.trainer.handlers import Trainer
 from services.trainer.registry import Registry, Tracking
 from shared.arrow_types import arrow_schema
 from shared.contracts.dataset_spec import DatasetSpec
-from shared.contracts.envelope import Event
+from shared.contracts.envelope import Event, Record, decode
 from shared.contracts.events import DatasetReady, ModelPublished, Payload, Snapshotted
 from shared.contracts.manifest import FilePart, SchemaField, SnapshotManifest, TableManifest
 from shared.contracts.spec_file import find_spec
@@ -195,6 +195,7 @@ class Bench:
         handle = {
             Snapshotted: self.trainer.on_snapshotted,
             DatasetReady: self.trainer.on_dataset_ready,
+            ModelPublished: self.trainer.on_model_published,
         }[type(event.payload)]
         try:
             handle(event, self.unit(event))
@@ -209,6 +210,18 @@ class Bench:
     def train(self, payload: DatasetReady) -> ModelPublished:
         assert self.deliver(self.event(payload))
         return self.emitted(ModelPublished)[-1]
+
+    def event_of(self, payload_type: type[Any]) -> Event[Any]:
+        """The newest event of that type, as it was put into the outbox."""
+        query = (
+            select(outbox)
+            .where(outbox.c.topic == payload_type.topic.value)
+            .order_by(outbox.c.outbox_id.desc())
+        )
+        with self.engine.connect() as connection:
+            row = connection.execute(query).first()
+        assert row is not None
+        return decode(Record(row.topic, 0, 0, row.key.encode(), row.headers, bytes(row.value)))
 
     def emitted(self, payload_type: type[Any]) -> list[Any]:
         query = (

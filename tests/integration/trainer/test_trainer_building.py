@@ -8,7 +8,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from services.trainer.building import NoDataset, make_on_demand
+from services.trainer.training_dataset.building import NoDataset, make_on_demand
 from shared.contracts.events import DatasetReady
 from shared.contracts.manifest import DatasetManifest
 from shared.database.tables import outbox, training_datasets
@@ -151,7 +151,7 @@ def test_the_command_exits_1_and_says_why_where_there_is_nothing_to_build(bench,
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert f"{name} has no snapshot: see `headrace snapshots {name}`" in refused.stderr
     bench.publish(bench.snapshot(small, JANUARY))
-    bench.change_spec(lambda spec: spec.update(training=None))
+    bench.change_spec(lambda spec: spec.update(training=None, drift=None))
     refused = headrace("dataset", "build", name)
     assert refused.exit_code == 1
     assert "declares no training" in refused.stderr

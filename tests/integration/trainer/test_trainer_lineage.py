@@ -10,9 +10,9 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import delete, select, update
 
-from services.trainer.champions import promote, roll_back
 from services.trainer.lineage import trace, verify
-from services.trainer.snapshot import read_part
+from services.trainer.promotion.champions import promote, roll_back
+from services.trainer.training_dataset.snapshot import read_part
 from shared.database.tables import loads, promotions
 from shared.errors import InconsistentState
 from shared.object_store import ObjectUri

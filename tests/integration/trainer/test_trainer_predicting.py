@@ -7,10 +7,10 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from services.trainer.evaluation import evaluate
-from services.trainer.frame import model_inputs, model_target
+from services.trainer.evaluation.measures import evaluate
+from services.trainer.modelling.frame import model_inputs, model_target
 from services.trainer.prediction.serving import champion
-from services.trainer.snapshot import read_part
+from services.trainer.training_dataset.snapshot import read_part
 
 JANUARY = date(2024, 1, 31)
 
@@ -59,5 +59,5 @@ def test_without_a_champion_it_is_said_how_to_get_one(bench, small, headrace, tm
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert f"{bench.model} has no champion yet" in refused.stderr
     assert f"headrace load {bench.spec.dataset} --wait" in refused.stderr
-    bench.change_spec(lambda spec: spec.update(training=None))
+    bench.change_spec(lambda spec: spec.update(training=None, drift=None))
     assert "declares no training" in headrace(*asked).stderr

@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from cli.sample import write_rakuten
-from services.trainer.snapshot import read_part
+from services.trainer.training_dataset.snapshot import read_part
 from shared.contracts.manifest import DatasetManifest
 from shared.object_store import ObjectUri
 
@@ -174,7 +174,7 @@ def test_copies_of_a_product_stand_side_by_side_and_cost_little_room(catalogue_b
 
 def _on_one_side(bench, tables, rare):
     """The tables with only those rare products that are on the training side."""
-    from services.trainer.split import sides
+    from services.trainer.training_dataset.split import sides
 
     keys = tables["labels"]["productid"].to_pylist()
     tests = sides(keys, bench.spec.training.split)

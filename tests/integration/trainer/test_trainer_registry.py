@@ -1,7 +1,8 @@
 """One training, one version; one decision, one champion: whatever fails in between."""
 
+from dataclasses import replace
 from datetime import date
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import mlflow
 import pytest
@@ -10,11 +11,12 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import select
 
 from services.trainer import handlers
-from services.trainer.champions import promote, roll_back
-from services.trainer.frame import model_inputs
 from services.trainer.handlers import Trainer
+from services.trainer.in_process import InProcess
+from services.trainer.modelling.frame import model_inputs
+from services.trainer.promotion.champions import promote, roll_back
 from services.trainer.registry import Registry, Tracking
-from services.trainer.snapshot import read_part
+from services.trainer.training_dataset.snapshot import read_part
 from shared.contracts.events import DatasetReady, ModelPublished
 from shared.contracts.manifest import DatasetManifest
 from shared.database.tables import outbox, promotions
@@ -149,6 +151,55 @@ def test_a_decision_is_made_anew_where_a_person_changed_the_champion_meanwhile(b
             .one()
         )
     assert (row["champion_version"], row["decision"]) == ("1", "beats_champion")
+
+
+def test_a_version_that_was_rolled_back_before_its_decision_was_recorded_stays_so(bench, ready):
+    of_model(bench, C=0.00001)
+    bench.train(ready)
+    of_model(bench, C=1.0)
+    event = bench.event(ready)
+    with patch.object(handlers, "keep_promotion", side_effect=Crash), pytest.raises(Crash):
+        bench.deliver(event)
+    assert bench.registry.holder(bench.model, "champion").version == "2"
+    roll_back(bench.engine, bench.registry, bench.model, by="a person")
+    assert bench.deliver(event)
+    assert bench.emitted(ModelPublished)[-1].decision == "withdrawn"
+    assert bench.registry.holder(bench.model, "champion").version == "1"
+
+
+def roll_back_by_hand(bench):
+    roll_back(bench.engine, bench.registry, bench.model, by="a person")
+
+
+def promote_the_first_by_hand(bench):
+    promote(bench.engine, bench.registry, bench.model, "1", by="a person")
+
+
+@pytest.mark.parametrize("is_logged_first", [False, True])
+@pytest.mark.parametrize("word", [roll_back_by_hand, promote_the_first_by_hand])
+def test_a_delivery_that_another_one_overtook_leaves_a_persons_word_about_the_champion(
+    bench, ready, word, is_logged_first
+):
+    """As where a rebalance gives an event to a second member while the first one fits."""
+    of_model(bench, C=0.00001)
+    bench.train(ready)
+    of_model(bench, C=1.0)
+    event = bench.event(ready)
+    record = Tracking.record
+
+    def overtaken(tracking, run):
+        own = record(tracking, run) if is_logged_first else None
+        with patch.object(Tracking, "record", record):
+            assert bench.deliver(event)
+        word(bench)
+        return own or record(tracking, run)
+
+    with patch.object(Tracking, "record", overtaken):
+        assert not bench.deliver(event)
+    assert bench.registry.holder(bench.model, "champion").version == "1"
+    decided = [published.decision for published in bench.emitted(ModelPublished)]
+    assert decided[:2] == ["first_champion", "beats_champion"]
+    assert len(decided) == 3
 
 
 def test_a_replay_makes_its_own_run_with_the_same_metrics_and_no_version(bench, client, ready):
@@ -311,6 +362,16 @@ def test_an_mlflow_that_is_away_is_worth_another_try(bench, small):
     assert bench.deliver(event)
 
 
+def test_nothing_is_built_or_fitted_while_mlflow_is_away(bench, small, ready):
+    bench.trainer = replace(
+        bench.trainer, tracking=Tracking("http://127.0.0.1:9"), computing=Mock(spec=InProcess)
+    )
+    for payload in (bench.snapshot(small, JANUARY), ready):
+        with pytest.raises(ServerUnavailable, match="MLflow"):
+            bench.deliver(bench.event(payload))
+    assert bench.trainer.computing.mock_calls == []
+
+
 def test_unknown_parameters_are_named_before_anything_is_written(bench, client, ready):
     of_model(bench, trees=5)
     with pytest.raises(InvalidSpec, match="trees"):
@@ -320,7 +381,7 @@ def test_unknown_parameters_are_named_before_anything_is_written(bench, client, 
 
 def test_a_dataset_without_training_is_done_without_an_event(bench, small):
     payload = bench.snapshot(small, JANUARY)
-    bench.change_spec(lambda spec: spec.update(training=None))
+    bench.change_spec(lambda spec: spec.update(training=None, drift=None))
     event = bench.event(payload)
     assert bench.deliver(event)
     assert not bench.deliver(event)

@@ -10,10 +10,10 @@ import pytest
 from mlflow import MlflowClient
 
 from cli.sample import write_rakuten
-from services.trainer.evaluation import evaluate
-from services.trainer.frame import model_inputs, model_target
+from services.trainer.evaluation.measures import evaluate
+from services.trainer.modelling.frame import model_inputs, model_target
 from services.trainer.prediction.serving import champion
-from services.trainer.snapshot import read_part
+from services.trainer.training_dataset.snapshot import read_part
 
 MONDAY = date(2026, 11, 23)
 

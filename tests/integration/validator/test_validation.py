@@ -5,7 +5,7 @@ import json
 import pytest
 
 from services.validator.app import build
-from shared.contracts.events import SliceLoaded, SliceRejected, Validated
+from shared.contracts.events import SliceLoaded, SliceRejected, Validated, WithdrawalQueued
 from shared.errors import InconsistentState, InvalidSpec, UnknownDataset
 from shared.messaging.unit_of_work import AlreadyDone
 from shared.object_store import ObjectUri
@@ -303,4 +303,4 @@ def test_a_load_or_a_dataset_that_does_not_exist_is_a_permanent_error(shop, cust
 
 def test_the_service_is_built_of_its_resources(shop, clock):
     service = build(Resources(shop.settings, shop.engine, shop.store, clock, lambda: None))
-    assert (service.name, set(service.handlers)) == ("validator", {SliceLoaded})
+    assert (service.name, set(service.handlers)) == ("validator", {SliceLoaded, WithdrawalQueued})

@@ -73,6 +73,8 @@ def test_without_a_stack_a_command_says_how_to_start_one_and_exits_2(
     [
         (["demo", "--data", "/nowhere/at/all"], "no folder"),
         (["demo", "--dataset", "nothing"], "no dataset 'nothing'"),
+        (["demo", "--dataset", "rakuten", "--faults"], "no sample of 'rakuten' with faults"),
+        (["demo", "--data", ".", "--faults"], "--faults is of a sample"),
         (["load"], "Missing argument"),
         (["load", "streamflow", "--as-of", "yesterday"], "yesterday"),
         (["nonsense"], "nonsense"),
@@ -86,6 +88,19 @@ def test_wrong_usage_is_named_and_is_no_success(
     done = run(app, arguments)
     assert done.exit_code != 0
     assert said in done.stderr
+
+
+def test_faults_are_in_the_last_month_s_usage_alone(tmp_path: Path) -> None:
+    write_streamflow(tmp_path / "whole", months=2, users=60, seed=1)
+    write_streamflow(tmp_path / "faulty", months=2, users=60, seed=1, faults=True)
+    files = [path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.csv")]
+    other = [
+        f
+        for f in files
+        if (tmp_path / "whole" / f).read_bytes() != (tmp_path / "faulty" / f).read_bytes()
+    ]
+    assert other == [Path("month_001/usage_agg_30d.csv")]
+    assert (tmp_path / "faulty" / other[0]).read_text().count(",n/a,") == 3
 
 
 def test_the_same_seed_gives_the_same_drops_and_another_one_others(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ CALLS = {
     "shell-postgres": ["psql"],
     "shell-postgres SQL=x": ['psql -c "$SQL"'],
     "demo": ["demo"],
+    "demo FAULTS=1 KEEP=1": ["demo --faults --keep"],
     "demo DATASET=rakuten SCALE=0.1 KEEP=1": ['demo --dataset "rakuten" --scale "0.1" --keep'],
 }
 PROMISED = {

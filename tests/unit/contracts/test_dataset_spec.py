@@ -1,5 +1,6 @@
 """Specs: what is accepted, and that each fault is explained with its line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,16 @@ def test_the_digest_changes_with_anything_declared_and_with_nothing_else(path: P
     path.write_text(GOOD.replace("nullable: false", "nullable: true"))
     assert read_spec(path).digest() != spec.digest()
     assert DatasetSpec.model_validate(spec.model_dump(mode="json")) == spec
+
+
+def test_a_spec_is_parsed_again_only_when_it_says_something_else(path: Path) -> None:
+    path.write_text(GOOD)
+    before, stat = read_spec(path), path.stat()
+    assert read_spec(path) is before
+    path.write_text(GOOD.replace("[age, since]", "[since, age]"))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size, "nothing of the file but its content tells of it"
+    assert read_spec(path).training != before.training
+    path.unlink()
+    with pytest.raises(FaultySpec, match="can't be read"):
+        read_spec(path)

@@ -6,16 +6,20 @@ from datetime import date
 from enum import Enum
 
 import pytest
+from prometheus_client import generate_latest
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
+from ruamel.yaml import YAML
 
-from services.ingestor.quarantine import Code
-from services.trainer.models import unknown_parameters
+from infra.embedded.services import SERVICES
+from services.trainer.modelling.models import unknown_parameters
 from services.validator.changes import NULL_SHARE_CHANGE, ROW_CHANGE, VALUE_SHARE_CHANGE
 from services.validator.images import IMAGE_SHARE, IMAGE_SHARE_CHANGE
 from services.validator.integrity import FOREIGN_KEY
 from services.validator.spec_check import expectation_faults
-from shared.contracts import dataset_spec, schedule_spec, table_spec, training_spec
+from shared.contracts import dataset_spec, drift_spec, schedule_spec, table_spec, training_spec
 from shared.contracts.increment import Increment
 from shared.contracts.slice_naming import SliceNaming
 from shared.contracts.spec_file import read_spec
@@ -25,7 +29,10 @@ from shared.contracts.topics import Topic
 from shared.database.statuses import LoadStatus
 from shared.database.tables import metadata
 from shared.object_store import Bucket
+from shared.observability.logs import _FIELDS
 from shared.observability.metrics import Metrics
+from shared.observability.state import AGE, OF_EVERY_SERVICE, OF_MODELS, OF_SLICES, UP
+from shared.reading.quarantine import Code
 from shared.settings import Settings
 from tests.conftest import REPOSITORY
 
@@ -43,6 +50,8 @@ HEADINGS = {
     table_spec.Expectation: "An expectation",
     table_spec.Stability: "Stability",
     table_spec.Images: "Images",
+    drift_spec.Drift: "Drift",
+    drift_spec.Thresholds: "Thresholds",
     training_spec.Training: "Training fields",
     training_spec.Text: "Text",
     training_spec.Target: "Target",
@@ -92,7 +101,7 @@ def told(default):
 def test_every_part_of_a_spec_has_its_section():
     parts = {
         part
-        for module in (dataset_spec, schedule_spec, table_spec, training_spec)
+        for module in (dataset_spec, drift_spec, schedule_spec, table_spec, training_spec)
         for part in vars(module).values()
         if isinstance(part, type) and issubclass(part, SpecPart) and part is not SpecPart
     }
@@ -181,11 +190,57 @@ def test_every_setting_is_described_with_its_default():
 
 
 def test_every_metric_is_described():
-    described = rows(read("operations.md").split("| metric |")[1].split("\n\n")[0])
-    names = set()
-    for metric in Metrics().registry.collect():
-        names.add(metric.name + ("_total" if metric.type == "counter" else ""))
-    assert described.keys() == names
+    described = rows(section(read("telemetry.md"), "Counted by each process"))
+    assert {name: cells[0] for name, cells in described.items()} == {
+        metric._name + ("_total" if metric._type == "counter" else ""): ", ".join(
+            metric._labelnames
+        )
+        for metric in vars(Metrics()).values()
+        if isinstance(metric, MetricWrapperBase)
+    }
+
+
+def test_nothing_is_counted_but_what_is_described():
+    metrics = Metrics()
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase):
+            metric.labels(*metric._labelnames)
+    families = text_string_to_metric_families(generate_latest(metrics.registry).decode())
+    names = {
+        re.sub("_(bucket|count|sum)$", "", sample.name)
+        if family.type == "histogram"
+        else sample.name
+        for family in families
+        for sample in family.samples
+    }
+    assert names == rows(section(read("telemetry.md"), "Counted by each process")).keys()
+
+
+def test_every_gauge_of_the_database_is_described():
+    described = rows(section(read("telemetry.md"), "Read from the database"))
+    known = {
+        metric.name: ", ".join(metric.labels)
+        for metric in (*OF_EVERY_SERVICE, *OF_SLICES, *OF_MODELS)
+    } | {name: "service" for name, _ in (UP, AGE)}
+    assert {name: cells[0] for name, cells in described.items()} == known
+
+
+def test_no_label_of_a_metric_has_values_without_end():
+    """Each load, slice or event would be another time series."""
+    labels = {
+        label
+        for name in ("Counted by each process", "Read from the database")
+        for cells in rows(section(read("telemetry.md"), name)).values()
+        for label in cells[0].split(", ")
+    }
+    assert not [
+        label for label in labels if re.search("slice|load|event|trace|version_|_id", label)
+    ]
+
+
+def test_every_field_of_a_log_line_is_described_in_its_order():
+    described = rows(read("telemetry.md").split("## Logs")[1].split("\n## ")[0])
+    assert tuple(described) == (*_FIELDS, "exception")
 
 
 @pytest.mark.parametrize(
@@ -211,8 +266,32 @@ def test_the_architecture_names_every(names):
     assert [name for name in names if f"`{name}`" not in text] == []
 
 
+def test_every_container_is_described():
+    services = YAML(typ="safe").load(REPOSITORY / "docker-compose.yml")["services"]
+    containers = read("operations.md").split("## Containers")[1].split("\n### ")[0]
+    named = [line.split("|")[1] for line in containers.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`([a-z]+)`", " ".join(named))) == set(services)
+
+
+def test_every_service_and_every_bucket_is_named_where_they_run_on_servers_of_yours():
+    text = read("operations.md").split("## Real servers")[1].split("\n### ")[0]
+    assert re.findall(r"python -m services\.(\w+)\.app", text) == [spec.name for spec in SERVICES]
+    buckets = text.split("**S3**")[1].split("\n- ")[0]
+    assert [each.value for each in Bucket if f"`{each.value}`" not in buckets] == []
+
+
 def _anchor(heading):
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def test_the_tests_that_hold_the_promises_are_there():
+    text = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:tests/|test_)[\w/]*(?:\.py|/))`", text))
+    assert len(named) > 15
+    tests = DOCS.parent / "tests"
+    there = {path.name for path in tests.rglob("test_*.py")}
+    for name in named:
+        assert (DOCS.parent / name).exists() or name in there, name
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: path.name)
@@ -233,5 +312,5 @@ def test_the_diagram_is_well_formed_and_stands_alone():
     assert "<script" not in picture
     assert "http://www.w3.org/2000/svg" in picture
     assert "href" not in picture
-    for name in (*Topic, "ingestor", "validator", "snapshotter", "trainer", "notifier"):
+    for name in (*Topic, "ingestor", "validator", "snapshotter", "trainer", "notifier", "console"):
         assert f">{name}</text>" in picture

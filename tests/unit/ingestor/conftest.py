@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from services.ingestor.quarantine import Quarantine
-from services.ingestor.reading.records import RecordReader
-from services.ingestor.reading.typed_rows import typed_rows
 from shared.contracts.table_spec import Table
+from shared.reading.quarantine import Quarantine
+from shared.reading.records import RecordReader
+from shared.reading.typed_rows import typed_rows
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingestor.quarantine import Code
-from services.ingestor.reading.casting import typed_column
 from shared.contracts.table_spec import ColumnType
+from shared.reading.casting import typed_column
+from shared.reading.quarantine import Code
 from tests.unit.ingestor.conftest import ReadFile, table_of
 
 

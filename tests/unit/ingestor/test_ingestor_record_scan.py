@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingestor.quarantine import Code, Quarantine, SliceFault
-from services.ingestor.reading.records import RecordReader
-from services.ingestor.shares.record_scan import RecordScan
 from services.ingestor.shares.row_index import RowIndex, make_index
+from shared.reading.quarantine import Code, Quarantine, SliceFault
+from shared.reading.record_scan import RecordScan
+from shared.reading.records import RecordReader
 from tests.unit.ingestor.conftest import table_of
 
 PLAIN = table_of({"a": {"type": "string", "nullable": True}}, key="a")

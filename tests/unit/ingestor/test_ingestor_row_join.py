@@ -5,11 +5,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingestor.landing import SpooledFile
-from services.ingestor.quarantine import Quarantine
-from services.ingestor.reading.typed_rows import typed_rows
-from services.ingestor.shares.row_join import JoinedReader
 from shared.contracts.dataset_spec import DatasetSpec
+from shared.reading.quarantine import Quarantine
+from shared.reading.row_join import JoinedReader
+from shared.reading.spool import SpooledFile
+from shared.reading.typed_rows import typed_rows
 
 SPEC = DatasetSpec.model_validate(
     {

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingestor.quarantine import Code, SliceFault
 from services.ingestor.shares.row_ranges import RowRange, range_of
 from shared.contracts.increment import WHOLE, Increment, rows_in_share, slice_name
+from shared.reading.quarantine import Code, SliceFault
 
 WEEKLY = Increment(initial=Decimal(40), step=Decimal(3))
 PERCENTS = st.decimals(Decimal("0.0001"), Decimal(100), places=4)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingestor.schedule.crontab import BadCrontab, read_crontab
-from services.ingestor.schedule.moments import last_moments, moments, next_moment, schedule_faults
-from services.ingestor.schedule.schedules import next_run, verdicts
 from shared.contracts.dataset_spec import DatasetSpec
 from shared.contracts.schedule_spec import MissedRuns, Schedule
 from shared.database.statuses import ScheduleOutcome
+from shared.schedule.crontab import BadCrontab, read_crontab
+from shared.schedule.deciding import next_run, verdicts
+from shared.schedule.moments import last_moments, moments, next_moment, schedule_faults
 
 PARIS = ZoneInfo("Europe/Paris")
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)

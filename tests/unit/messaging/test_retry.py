@@ -1,14 +1,18 @@
 """An error's class decides its route."""
 
+import errno
 import itertools
 
+import psycopg2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.errors import (
     InvalidSpec,
+    OutOfTurn,
     PermanentError,
     ServerUnavailable,
     SourceNotFound,
@@ -18,9 +22,22 @@ from shared.errors import (
 from shared.messaging.retry import Route, backoff, route_of
 
 
+class ReadOnly(Exception):
+    """What psycopg2 raises at a standby."""
+
+    pgcode = "25006"
+
+
 @pytest.mark.parametrize(
     ("error", "route"),
     [
+        (PoolTimeout("every connection waits for a server that hangs"), Route.TRANSIENT),
+        (psycopg2.OperationalError("COPY was cut"), Route.TRANSIENT),
+        (InternalError("INSERT", {}, ReadOnly()), Route.TRANSIENT),
+        (InternalError("INSERT", {}, Exception("x")), Route.UNKNOWN),
+        (OSError(errno.ENOSPC, "no space left"), Route.TRANSIENT),
+        (FileNotFoundError("x"), Route.UNKNOWN),
+        (OutOfTurn("x", after="another"), Route.TRANSIENT),
         (ServerUnavailable("Kafka", "refused"), Route.TRANSIENT),
         (OperationalError("SELECT 1", {}, Exception("gone")), Route.TRANSIENT),
         (InterfaceError("SELECT 1", {}, Exception("closed")), Route.TRANSIENT),

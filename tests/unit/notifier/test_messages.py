@@ -14,10 +14,19 @@ from services.notifier.messages import (
     Occasion,
     Scores,
     dead_letter,
+    drifting,
     publication,
     rejection,
 )
-from shared.contracts.events import DeadLettered, ModelPublished, Reason, SliceRejected, Stage
+from shared.contracts.events import (
+    DeadLettered,
+    DriftDetected,
+    DriftedFeature,
+    ModelPublished,
+    Reason,
+    SliceRejected,
+    Stage,
+)
 
 LOAD = "0f3b6c1e-0000-4000-8000-000000000001"
 
@@ -77,6 +86,40 @@ def dead(**changes: object) -> DeadLettered:
         "attempts": 3,
     }
     return DeadLettered(**{**facts, **changes})
+
+
+def drift(number: int) -> DriftDetected:
+    return DriftDetected(
+        dataset="rakuten",
+        slice_key="43%",
+        load_id=LOAD,
+        snapshot_id="snap-1",
+        as_of=date(2024, 1, 8),
+        dataset_version="d1g3st",
+        model_name="rakuten_classifier",
+        champion_version="2",
+        baseline_as_of=date(2024, 1, 1),
+        baseline_version="d1g3st-before",
+        features_compared=30,
+        features_drifted=number,
+        features=tuple(
+            DriftedFeature(
+                feature=f"products.c{n}", measure="ks", value=0.5 - n / 100, threshold=0.1
+            )
+            for n in range(min(number, 20))
+        ),
+    )
+
+
+def test_drift_says_what_against_what_and_how_many_more_there_are() -> None:
+    message = drifting(drift(25))
+
+    assert message.title == "rakuten 43% has drifted: 25 of 30 features"
+    assert (message.occasion, message.kind) == (Occasion.DRIFT, Kind.WARNING)
+    assert "rakuten_classifier version 2 was trained on, the data of 2024-01-01" in message.body
+    assert "- products.c0: ks 0.5000, the threshold is 0.1" in message.body
+    assert "- and 20 more" in message.body
+    assert commands(message)[0] == ["headrace", "drift", "rakuten"]
 
 
 def commands(message: Message) -> list[list[str]]:

@@ -12,11 +12,19 @@ from PIL import Image
 from sklearn import metrics as theirs
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from services.trainer.confusion import by_confusion
-from services.trainer.evaluation import class_scores, evaluate
-from services.trainer.importance import Importances
-from services.trainer.plots import class_distribution
-from services.trainer.report import class_report, model_artifacts
+from services.trainer.evaluation.confusion import by_confusion
+from services.trainer.evaluation.curves import (
+    CURVES,
+    MATRIX_CLASSES,
+    POINTS,
+    curves,
+    matrix,
+    one_against_the_rest,
+)
+from services.trainer.evaluation.importance import Importances
+from services.trainer.evaluation.measures import class_scores, evaluate
+from services.trainer.evaluation.plots import class_distribution
+from services.trainer.evaluation.report import class_report, model_artifacts
 
 WEIGHTS = Importances("coefficient", (("words__livre", 2.0), ("words__jeu", -1.0)))
 
@@ -147,3 +155,43 @@ def test_every_picture_grows_with_the_number_of_classes(size):
     counts = dict(zip(classes, range(1, size + 1), strict=True))
     distribution = Image.open(io.BytesIO(class_distribution(counts, "rows")))
     assert distribution.size[1] >= (20 * size if size > 8 else 300)
+
+
+@pytest.mark.parametrize("size", [2, 3, 27])
+def test_curves_as_numbers_have_the_areas_and_ends_of_the_real_ones(size):
+    classes = [f"{number:04d}" for number in range(size)]
+    found = measured(classes, classes * 40)
+    said = curves(found)
+    count = 1 if size == 2 else size
+    assert (said["roc"]["classes"], len(said["roc"]["curves"])) == (count, min(count, CURVES))
+    areas = []
+    for name, truth, scores in one_against_the_rest(found):
+        areas.append(theirs.roc_auc_score(truth, scores))
+        for curve in said["roc"]["curves"]:
+            if curve["class"] == name:
+                assert curve["area"] == pytest.approx(areas[-1], abs=1e-5)
+                assert (curve["points"][0], curve["points"][-1]) == ([0, 0], [1, 1])
+                across, up = zip(*curve["points"], strict=True)
+                assert theirs.auc(across, up) == pytest.approx(areas[-1], abs=0.02)
+                assert list(across) == sorted(across)
+                assert len(across) <= POINTS
+    assert said["roc"]["mean"] == pytest.approx(np.mean(areas))
+    shown = [curve["area"] for curve in said["roc"]["curves"]]
+    assert shown == pytest.approx(sorted(areas)[:CURVES], abs=1e-5), "the worst ones"
+    for curve in said["precision_recall"]["curves"]:
+        across = [point[0] for point in curve["points"]]
+        assert across == sorted(across)
+
+
+def test_the_matrix_counts_every_test_row_and_merges_what_is_rare():
+    classes = [f"{number:04d}" for number in range(MATRIX_CLASSES + 20)]
+    truth = classes * 3 + classes[:10] * 5
+    found = measured(classes, truth)
+    said = matrix(found)
+    assert len(said["classes"]) == len(said["rows"]) == MATRIX_CLASSES
+    assert said["classes"][:10] == classes[:10], "those with the most rows are kept"
+    assert said["classes"][-1] == "others"
+    assert sum(map(sum, said["rows"])) == len(truth)
+    assert sum(said["rows"][0]) == truth.count(classes[0])
+    small = matrix(measured(["a", "b"], ["a"] * 30 + ["b"] * 20))
+    assert [sum(row) for row in small["rows"]] == [30, 20]

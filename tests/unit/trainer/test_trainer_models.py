@@ -2,12 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from services.trainer.evaluation import evaluate, scores_by_class
-from services.trainer.fit import UnfitModel, fit
-from services.trainer.importance import importances
-from services.trainer.models import ESTIMATORS, unknown_parameters
-from services.trainer.plots import class_distribution, model_plots
-from services.trainer.stored_model import TRUSTED_TYPES, UnreadableModel, read_model
+from services.trainer.evaluation.importance import importances
+from services.trainer.evaluation.measures import evaluate, scores_by_class
+from services.trainer.evaluation.plots import class_distribution, model_plots
+from services.trainer.modelling.fit import UnfitModel, fit
+from services.trainer.modelling.models import ESTIMATORS, unknown_parameters
+from services.trainer.modelling.stored_model import TRUSTED_TYPES, UnreadableModel, read_model
 from shared.contracts.manifest import FeatureField
 from shared.contracts.table_spec import ColumnType
 from shared.contracts.training_spec import Metric, ModelChoice
@@ -28,6 +28,7 @@ PARAMETERS = {
     "random_forest": {"n_estimators": 10, "n_jobs": 2},
     "gradient_boosting": {"max_iter": 10},
     "linear_svm": {"C": 0.5},
+    "xgboost": {"n_estimators": 20, "max_depth": 3},
 }
 
 

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingestor.reading.casting import typed_column
-from services.trainer.dataset import build, describe
-from services.trainer.evaluation import evaluate
-from services.trainer.fit import fit
-from services.trainer.frame import model_inputs, model_target
+from services.trainer.evaluation.measures import evaluate
+from services.trainer.modelling.fit import fit
+from services.trainer.modelling.frame import model_inputs, model_target
 from services.trainer.prediction import csv_file
 from services.trainer.prediction.answers import Predictor, Unanswerable
 from services.trainer.prediction.csv_file import predict_file
+from services.trainer.training_dataset.contents import build, describe
 from shared.contracts.dataset_spec import DatasetSpec
+from shared.reading.casting import typed_column
 
 AS_OF = date(2024, 3, 31)
 SIZE = 120

@@ -2,7 +2,12 @@ from datetime import date
 
 import pytest
 
-from services.trainer.promotion import Candidate, Champion, Decision, decide, previous_champion
+from services.trainer.promotion.decision import (
+    Candidate,
+    Champion,
+    decide,
+)
+from shared.contracts.decisions import Decision, previous_champion
 from shared.contracts.training_spec import Metric
 
 JANUARY, FEBRUARY = date(2024, 1, 31), date(2024, 2, 29)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.trainer.split import is_test, sides
+from services.trainer.training_dataset.split import is_test, sides
 from shared.contracts.training_spec import Split
 
 keys = st.one_of(st.text(), st.integers())

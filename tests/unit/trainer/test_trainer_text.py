@@ -15,13 +15,13 @@ from sklearn.base import clone
 from typer.testing import CliRunner
 
 from cli.main import app
-from services.trainer.cleaning import CleanedText, clean
-from services.trainer.evaluation import evaluate, scores_by_class
-from services.trainer.fit import UnfitModel, fit
-from services.trainer.importance import TERMS_KEPT, importances
-from services.trainer.models import DENSE_KINDS, ESTIMATORS, make_pipeline, text_obstacle
-from services.trainer.ngrams import StorableCounts
-from services.trainer.stored_model import TRUSTED_TYPES, read_model
+from services.trainer.evaluation.importance import TERMS_KEPT, importances
+from services.trainer.evaluation.measures import evaluate, scores_by_class
+from services.trainer.modelling.cleaning import CleanedText, clean
+from services.trainer.modelling.fit import UnfitModel, fit
+from services.trainer.modelling.models import DENSE_KINDS, ESTIMATORS, make_pipeline, text_obstacle
+from services.trainer.modelling.ngrams import StorableCounts
+from services.trainer.modelling.stored_model import TRUSTED_TYPES, read_model
 from shared.contracts.manifest import FeatureField
 from shared.contracts.table_spec import ColumnType
 from shared.contracts.training_spec import ModelChoice, Text

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy.sparse import vstack
 from sklearn.base import clone
 
-from services.trainer.evaluation import scores_by_class
-from services.trainer.fit import fit
-from services.trainer.models import ESTIMATORS
-from services.trainer.weights import WEIGHTED_KINDS, distinct_rows
+from services.trainer.evaluation.measures import scores_by_class
+from services.trainer.modelling.fit import fit
+from services.trainer.modelling.models import ESTIMATORS
+from services.trainer.modelling.weights import WEIGHTED_KINDS, distinct_rows
 from shared.contracts.manifest import FeatureField
 from shared.contracts.table_spec import ColumnType
 from shared.contracts.training_spec import ModelChoice, Text
@@ -95,7 +95,7 @@ def test_numbers_and_categories_are_learned_from_the_rows_as_often_as_they_stand
     rows = np.repeat(np.arange(SIZE), copies)
     often = fit(choice, fields, inputs.iloc[rows], target[rows])
     one, other = (model[:-1].transform(inputs) for model in (once, often))
-    assert np.allclose(one, other, rtol=1e-12, atol=0)
+    assert np.allclose(one, other, rtol=1e-12, atol=0, equal_nan=True)
     tolerance = {"logistic_regression": 1e-5, "linear_svm": 1e-5}.get(kind, 0.0)
     difference = np.abs(scores_by_class(once, inputs) - scores_by_class(often, inputs))
     assert difference.max() <= tolerance

@@ -59,7 +59,8 @@ _values = st.recursive(
 def test_every_value_survives_strict_json(value):
     safe = json_safe(value)
     assert json.loads(json.dumps(safe, allow_nan=False)) == safe
-    assert "\\u0000" not in json.dumps(safe)
+    # The escape of a NUL, which Postgres takes in no text, and not that of a backslash before "u".
+    assert "\\u0000" not in json.dumps(safe).replace("\\\\", "")
 
 
 def failed(**changes):

@@ -1,0 +1,1 @@
+"""Whether anything in life can make the system lose, double, leak or wedge: `make chaos`."""

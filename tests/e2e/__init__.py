@@ -1,0 +1,1 @@
+"""The whole embedded stack, from load event to model."""
