@@ -174,8 +174,8 @@ def test_after_a_wiped_broker_recover_brings_every_load_to_its_end(
         if name != "redriven":
             assert_done_once(wired, load_id)
     assert wired.query("SELECT FROM headrace.loads WHERE load_id = :l", l=unheard.id) == []
-    for dataset in sets.values():
-        assert_well(wired.settings, dataset, has_model=True)
+    for name in loads:
+        assert_well(wired.settings, sets[name], has_model=True)
 
     wait_until(lambda: nothing_left(wired), seconds=60, what="all is done, the notifier's too")
     figures(
