@@ -4,6 +4,7 @@ These run where somebody names them (`make compose-e2e`, or pytest with this fol
 doesn't, because they need Docker and take minutes.
 """
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -21,7 +22,7 @@ from tests.compose.choice import choose_images
 from tests.compose.drops import spoil_row
 from tests.compose.environment import settings_from_host, write_variables
 from tests.compose.images.docker import StandInError, need_docker
-from tests.compose.project import Project, run
+from tests.compose.project import Project, projects, run
 from tests.compose.receiver import URL, Receiver
 from tests.compose.system import System
 from tests.compose.timings import Timings
@@ -33,6 +34,7 @@ pytest.register_assert_rewrite("tests.compose.accounts")
 
 HERE = Path(__file__).resolve().parent
 LOGS = "COMPOSE_E2E_LOGS"
+NAME = "headrace-e2e-"
 STORMY_MONTHS = 12
 BRANCHES = tuple(f"branch_{letter}" for letter in "abcdef")
 """Datasets that run side by side."""
@@ -103,7 +105,28 @@ def _missing(what: str) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def system(command: tuple[str, ...], request: pytest.FixtureRequest) -> Iterator[System]:
+def alone(command: tuple[str, ...], request: pytest.FixtureRequest) -> Iterator[None]:
+    """No other run of these tests, and nothing left of one that was killed.
+
+    Docker starts such a run's containers again whenever it starts itself, and they would take a
+    whole machine's time from this run.
+    """
+    say = _speaker(request.config)
+    with (Path(tempfile.gettempdir()) / f"{NAME}lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.fail("the tests in containers are running already; wait for their end")
+        for name in projects(NAME):
+            say(f"removing what an interrupted run has left: {name}")
+            Project(name, command, Path(os.devnull)).take_down()
+        yield
+
+
+@pytest.fixture(scope="session")
+def system(
+    command: tuple[str, ...], alone: None, request: pytest.FixtureRequest
+) -> Iterator[System]:
     """The system, built and up under a name and an `.env` of its own; taken down in any case."""
     # What ends a run from outside (a closed terminal, a time limit) ends it as Ctrl-C does, and so
     # with the project taken down.
@@ -116,7 +139,7 @@ def system(command: tuple[str, ...], request: pytest.FixtureRequest) -> Iterator
     with _timings.step("third-party images"):
         images = choose_images(say)
     specs, drops = _specs(folder / "specs"), _drops(folder / "drops")
-    name = f"headrace-e2e-{secrets.token_hex(3)}"
+    name = f"{NAME}{secrets.token_hex(3)}"
     variables = write_variables(
         folder / ".env",
         {**images, "DATASETS_DIR": str(specs), "DROPS_DIR": str(drops), "NOTIFY_URLS": URL},

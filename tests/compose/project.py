@@ -112,6 +112,14 @@ class Project:
                 run("docker", kind, "rm", *left, code=None)
 
 
+def projects(prefix: str) -> list[str]:
+    """The names of the compose projects that have containers, running or not."""
+    label = "com.docker.compose.project"
+    shown = ("--format", f'{{{{.Label "{label}"}}}}')
+    names = run("docker", "ps", "--all", "--filter", f"label={label}", *shown).split()
+    return sorted({name for name in names if name.startswith(prefix)})
+
+
 def inspect(thing: str) -> dict[str, Any]:
     """What Docker says of a container or an image."""
     (facts,) = json.loads(run("docker", "inspect", thing))
