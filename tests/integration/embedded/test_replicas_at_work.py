@@ -22,7 +22,7 @@ from shared.messaging import outbox
 from tests.conftest import REPOSITORY
 from tests.waiting import wait_until
 
-DATASETS = ("alpha", "beta", "gamma", "delta")
+DATASETS = ("alpha", "beta", "gamma")
 USERS = 300
 EVENTS_OF_A_LOAD = {
     "load-requested": 1,
