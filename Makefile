@@ -91,7 +91,8 @@ check-health: .venv/.installed ## Ask every service whether it is ready, and say
 compose-up: .venv/.installed ## Build the images, start everything in containers and wait until it is ready
 	@test -f .env || .venv/bin/python -m infra.docker.env_file
 	@mkdir -p drops
-	@GIT_COMMIT=$$(git rev-parse HEAD 2> /dev/null || echo unknown) $(COMPOSE) up --detach --build
+	@export GIT_COMMIT=$$(git rev-parse HEAD 2> /dev/null || echo unknown) && \
+		$(COMPOSE) up --detach --build && $(COMPOSE) build --quiet cli
 	@.venv/bin/python -m infra.docker.wait
 
 compose-down: .venv/.installed ## Stop and remove the containers; the data stays in its volumes
