@@ -18,8 +18,6 @@ from infra.embedded.stack import Stack
 from tests.conftest import REPOSITORY
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.slow
-
 SCALE = 0.1
 PRODUCTS = 8492
 """84,916 at that scale."""

@@ -359,7 +359,6 @@ def test_what_was_removed_is_recorded_and_the_command_prints_it(line: Line) -> N
     assert (row.what, row.items, row.bytes > 0) == ("staging tables", 1, True)
 
 
-@pytest.mark.slow
 def test_whatever_is_pruned_all_is_well_and_every_model_leads_back_to_its_files(
     make_line: MakeLine,
 ) -> None:

@@ -167,7 +167,6 @@ def test_pictures_of_rows_that_are_gone_are_forgotten(make_line: MakeLine) -> No
     assert [row.row_key for row in keys] == ["0", "1"]
 
 
-@pytest.mark.slow
 def test_a_model_is_trained_of_what_is_left_and_none_of_nothing(make_line: MakeLine) -> None:
     line = make_line()
     line.load("day_00", users(0, 120))

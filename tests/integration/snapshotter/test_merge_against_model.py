@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-import pytest
 from hypothesis import example, given, settings, target
 from hypothesis import strategies as st
 from published_dataset import Dataset, MakeDataset, Published
@@ -136,7 +135,6 @@ def only(table: str, *events: tuple[int, str | None] | int) -> list[Load | Withd
 _names = (f"d{number}" for number in itertools.count())
 
 
-@pytest.mark.slow
 @settings(max_examples=20)
 @given(events=st.lists(happenings, min_size=1, max_size=10))
 # A later slice repeats a value: a correction between the two must not reach beyond it.
