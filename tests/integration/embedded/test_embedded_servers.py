@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sysconfig
 import time
@@ -191,8 +192,9 @@ def test_objects_survive_a_change_of_all_the_store_s_ports(stack: Stack) -> None
     s3_client(before).put_object(Bucket="headrace-mlflow", Key="kept", Body=b"y" * 5_000_000)
     stack.stop()
     with stack._state.change() as state:
-        state.ports = {}
-    after = stack.start(services=())
+        taken, state.ports = state.ports["seaweedfs.s3"], {}
+    with socket.create_server(("127.0.0.1", taken)):
+        after = stack.start(services=())
     assert after["S3_ENDPOINT_URL"] != before["S3_ENDPOINT_URL"]
     s3 = s3_client(after)
     assert len(s3.get_object(Bucket="headrace-mlflow", Key="kept")["Body"].read()) == 5_000_000
