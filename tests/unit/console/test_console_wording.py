@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from services.console.site import make_environment
 from services.console.wording import (
     ago,
     dataset_url,
@@ -83,3 +84,9 @@ def test_a_slice_named_by_a_share_or_a_path_is_one_segment_of_its_address() -> N
 
 def test_json_is_as_it_was_written_but_for_halves_of_a_pair_that_no_page_can_hold() -> None:
     assert pretty({"b": "it's é", "a": "\ud800"}) == '{\n  "b": "it\'s é",\n  "a": "\\ud800"\n}'
+
+
+def test_a_narrow_column_breaks_a_name_behind_its_parts() -> None:
+    text = '{% from "parts.html" import breakable %}{{ breakable(name) }}'
+    template = make_environment().from_string(text)
+    assert template.render(name="a.b_c<i>") == "a.<wbr>b_<wbr>c&lt;i&gt;"
