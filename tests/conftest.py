@@ -162,12 +162,17 @@ def store(settings: Settings) -> ObjectStore:
 
 
 @pytest.fixture
-def topics(settings: Settings) -> Settings:
-    """The settings, with the test's topics made."""
+def topics(settings: Settings, broker: Broker) -> Iterator[Settings]:
+    """The settings, with the test's topics made.
+
+    Apache Kafka would keep some megabytes for those of each test, until its heap is full.
+    """
     admin = Admin(settings)
-    admin.create_topics()
+    made = admin.create_topics()
+    yield settings
+    if broker is Broker.KAFKA:
+        admin._client.delete_topics(made)
     admin.close()
-    return settings
 
 
 @pytest.fixture

@@ -52,7 +52,13 @@ def test_a_slice_at_each_of_whose_stages_the_service_is_killed_ends_as_if_nothin
         headrace.stack.start(SERVICES, migrate=migrate)
 
     wait_until(
-        lambda: headrace.query("SELECT 1 FROM headrace.promotions WHERE load_id = :l", l=stormy),
+        lambda: headrace.query(
+            """
+            SELECT FROM headrace.outbox WHERE topic = 'model-published'
+                AND published_at IS NOT NULL AND headers ->> 'ce_correlationid' = :load
+            """,
+            load=stormy,
+        ),
         seconds=120,
         what=f"a model from the slice; {headrace.query('SELECT * FROM headrace.dead_letters')}",
     )
