@@ -38,6 +38,8 @@ CONFIGURATION = {
     "share.coordinator.state.topic.min.isr": "1",
     # The first member of a group need not wait for others.
     "group.initial.rebalance.delay.ms": "0",
+    # As Tansu: any SESSION_TIMEOUT_SECONDS will do. Kafka's own least is 6 s.
+    "group.min.session.timeout.ms": "1000",
     # Records are references of a few hundred bytes; a stack may be down for weeks.
     "log.retention.ms": "-1",
     "log.index.size.max.bytes": str(1 << 20),

@@ -9,6 +9,7 @@ from kafka.errors import (
     IllegalArgumentError,
     IllegalGenerationError,
     IllegalStateError,
+    InvalidSessionTimeoutError,
     KafkaConfigurationError,
     KafkaError,
     MessageSizeTooLargeError,
@@ -51,6 +52,11 @@ def kafka_errors() -> Iterator[None]:
         raise InvalidSettings(
             "another process has taken this one's place in its consumer group: give each a "
             "CONSUMER_INSTANCE_ID of its own, or none"
+        ) from error
+    except InvalidSessionTimeoutError as error:
+        raise InvalidSettings(
+            "the broker takes no SESSION_TIMEOUT_SECONDS like this one's: it has to be within its "
+            "group.min.session.timeout.ms and group.max.session.timeout.ms"
         ) from error
     except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
         raise RecordTooLarge("Kafka", error) from error

@@ -159,6 +159,17 @@ def test_a_record_that_somebody_has_compressed_is_read(topics: Settings, codec: 
     assert done == [value]
 
 
+def test_a_session_that_the_broker_does_not_take_ends_the_service_and_says_which_settings(
+    topics: Settings,
+) -> None:
+    settings = topics.model_copy(update={"session_timeout_seconds": 0.5})
+    with consuming(settings, lambda record, cancelled: None) as member:
+        (error,) = wait_until(lambda: member.errors, seconds=20)
+    assert isinstance(error, InvalidSettings)
+    assert "SESSION_TIMEOUT_SECONDS" in str(error)
+    assert "group.min.session.timeout.ms" in str(error)
+
+
 def test_of_two_processes_with_one_instance_id_the_elder_ends_and_says_why(
     topics: Settings,
 ) -> None:
