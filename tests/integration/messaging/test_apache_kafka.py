@@ -162,7 +162,9 @@ def test_a_record_that_somebody_has_compressed_is_read(topics: Settings, codec: 
 def test_a_session_that_the_broker_does_not_take_ends_the_service_and_says_which_settings(
     topics: Settings,
 ) -> None:
-    settings = topics.model_copy(update={"session_timeout_seconds": 0.5})
+    settings = topics.model_copy(
+        update={"session_timeout_seconds": 0.5, "heartbeat_interval_seconds": 0.1}
+    )
     with consuming(settings, lambda record, cancelled: None) as member:
         (error,) = wait_until(lambda: member.errors, seconds=20)
     assert isinstance(error, InvalidSettings)
