@@ -32,9 +32,10 @@ from cli import (
     token,
     withdraw,
 )
-from cli.session import EXIT_FAILED, ROOT, Root, session
+from cli.session import EXIT_FAILED, EXIT_USAGE, ROOT, Root, session
 from cli.verify import command as verify
 from shared import __version__
+from shared.errors import InvalidSettings
 
 app = typer.Typer(
     name="headrace",
@@ -99,6 +100,9 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         app()
+    except InvalidSettings as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(EXIT_USAGE) from error
     except ModuleNotFoundError as error:
         if str(error.name).split(".")[0] in ("cli", "infra", "shared"):
             raise

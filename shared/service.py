@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from shared.contracts.events import Payload, Stage
 from shared.contracts.topics import Topic
 from shared.database.connections import Connections
 from shared.database.engine import make_engine
+from shared.errors import InvalidSettings
 from shared.health import http_server
 from shared.messaging.consumer import Consumer
 from shared.messaging.kafka import Admin, Onlooker, Producer, RecordSource
@@ -101,9 +103,14 @@ def run(name: str, build: Callable[[Resources], Service]) -> int:
     """Run the service until SIGTERM or SIGINT; the exit code.
 
     At a signal the record in hand has `shutdown_grace_seconds` to finish; if it doesn't, it is
-    abandoned, uncommitted, and comes again. A process that ends by itself returns 1.
+    abandoned, uncommitted, and comes again. A process that ends by itself returns 1, one that can't
+    use its settings 2.
     """
-    settings = Settings()
+    try:
+        settings = Settings()
+    except InvalidSettings as error:
+        print(f"error: {name} can't start: {error}", file=sys.stderr)
+        return 2
     configure_logs(settings, name)
     configure_traces(settings, name)
     fail_points.arm(settings.fail_point)

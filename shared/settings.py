@@ -6,16 +6,36 @@ in `docs/operations.md`; a test keeps the two in step.
 
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import InvalidSettings
 
 
 class Settings(BaseSettings):
-    """The settings of one process. The field `topic_prefix` is the variable `TOPIC_PREFIX`."""
+    """The settings of one process. The field `topic_prefix` is the variable `TOPIC_PREFIX`.
+
+    Raises `InvalidSettings` with each variable that can't be used. What it is set to is left out:
+    it may be a secret.
+    """
 
     model_config = SettingsConfigDict(frozen=True, env_file=None, extra="ignore")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise InvalidSettings("; ".join(map(_fault, error.errors()))) from None
 
     # Where the servers are
     database_url: SecretStr = SecretStr("postgresql://headrace@127.0.0.1:5432/headrace")
@@ -160,6 +180,15 @@ class Settings(BaseSettings):
         """Take an empty variable, as a compose file passes it on, for one that is not set."""
         return cls.model_fields[field.field_name or ""].default if value == "" else value
 
+    @model_validator(mode="after")
+    def _heartbeats_come_within_a_session(self) -> Self:
+        if self.heartbeat_interval_seconds >= self.session_timeout_seconds:
+            raise ValueError(
+                f"HEARTBEAT_INTERVAL_SECONDS={self.heartbeat_interval_seconds:g} has to be less "
+                f"than SESSION_TIMEOUT_SECONDS={self.session_timeout_seconds:g}"
+            )
+        return self
+
     def replica(self) -> str:
         """What this process is called among those of its service."""
         return self.replica_name or socket.gethostname()
@@ -171,3 +200,9 @@ class Settings(BaseSettings):
     def bucket(self, name: str) -> str:
         """The store's name of the bucket `name` in this environment."""
         return self.bucket_prefix + name
+
+
+def _fault(found: ErrorDetails) -> str:
+    """What is wrong with a variable, by its name. A fault of several names them itself."""
+    said = found["msg"].removeprefix("Value error, ")
+    return ": ".join([*(str(field).upper() for field in found["loc"][:1]), said])

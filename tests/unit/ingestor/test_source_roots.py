@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
-from shared.errors import SourceNotAllowed
+from shared.errors import InvalidSettings, SourceNotAllowed
 from shared.settings import Settings
 from shared.source_roots import SourceRoots
 
@@ -75,5 +74,5 @@ def test_a_refusal_says_what_is_allowed() -> None:
 
 @pytest.mark.parametrize("said", ["drops", "./drops", "http://x/y", "s3://", "/drops s3:///x"])
 def test_a_root_that_is_none_is_no_setting(said: str) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(InvalidSettings, match="SOURCE_ROOTS"):
         Settings(source_roots=said)

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from pydantic import ValidationError
 
 from services.notifier.targets import read_targets, target_name
+from shared.errors import InvalidSettings
 from shared.settings import Settings
 from tests.conftest import REPOSITORY
 
@@ -73,7 +73,7 @@ def test_nothing_of_an_address_shows_in_settings_or_targets() -> None:
 
 def test_only_known_occasions_can_be_asked_for() -> None:
     assert Settings(notify_on="").notify_on == ""
-    with pytest.raises(ValidationError, match="notify_on"):
+    with pytest.raises(InvalidSettings, match="NOTIFY_ON"):
         Settings(notify_on="rejected everything")
 
 
