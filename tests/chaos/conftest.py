@@ -9,6 +9,15 @@ from tests.chaos.size import size
 from tests.chaos.wired import Wired, wired_stack
 
 FIGURE = "figure"
+FULL_SECONDS = 3600.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """At full size a test may take its time, also where the selection has to be quick."""
+    if size().is_full:
+        for item in items:
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(FULL_SECONDS))
 
 
 @pytest.fixture
