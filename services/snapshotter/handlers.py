@@ -10,11 +10,12 @@ from sqlalchemy import text
 
 from services.snapshotter import publication as publications
 from services.snapshotter import withdrawals
-from services.snapshotter.export import export
+from services.snapshotter.export import Exported, export
 from services.snapshotter.merge import merge
+from services.snapshotter.publication import Publication
 from services.snapshotter.relations import Relations
 from shared.contracts.envelope import Event
-from shared.contracts.events import Snapshotted, Validated, WithdrawalAdmitted
+from shared.contracts.events import Snapshotted, TableChanges, Validated, WithdrawalAdmitted
 from shared.contracts.spec_file import find_spec
 from shared.database.dataset_tables import ensure_dataset
 from shared.database.loads import set_status
@@ -89,20 +90,7 @@ class Snapshotter:
                 manifest_sha256=exported.sha256,
                 tables=exported.summary(),
             )
-            transaction.emit(
-                Snapshotted(
-                    dataset=load.dataset,
-                    slice_key=load.slice_key,
-                    load_id=load.load_id,
-                    snapshot_id=publication.snapshot_id,
-                    as_of=publication.as_of,
-                    known_at=publication.known_at,
-                    manifest_uri=str(exported.uri),
-                    manifest_sha256=exported.sha256,
-                    changes=changes,
-                    trains=publication.trains,
-                )
-            )
+            transaction.emit(_snapshotted(load, publication, exported, changes))
 
     def on_withdrawal_admitted(self, event: Event[WithdrawalAdmitted], unit: UnitOfWork) -> None:
         """Take the slice's effects back by history, freeze the dataset without it, export it.
@@ -139,17 +127,29 @@ class Snapshotter:
                 tables=exported.summary(),
             )
             transaction.emit(
-                Snapshotted(
-                    dataset=load.dataset,
-                    slice_key=load.slice_key,
-                    load_id=load.load_id,
-                    snapshot_id=publication.snapshot_id,
-                    as_of=publication.as_of,
-                    known_at=publication.known_at,
-                    manifest_uri=str(exported.uri),
-                    manifest_sha256=exported.sha256,
-                    changes=changes,
-                    trains=publication.trains,
-                    withdrawn_loads=withdrawal.loads,
-                )
+                _snapshotted(load, publication, exported, changes, withdrawn=withdrawal.loads)
             )
+
+
+def _snapshotted(
+    load: Validated | WithdrawalAdmitted,
+    publication: Publication,
+    exported: Exported,
+    changes: dict[str, TableChanges],
+    *,
+    withdrawn: tuple[str, ...] = (),
+) -> Snapshotted:
+    """What is told of the snapshot that `load` came to, or that a withdrawal left."""
+    return Snapshotted(
+        dataset=load.dataset,
+        slice_key=load.slice_key,
+        load_id=load.load_id,
+        snapshot_id=publication.snapshot_id,
+        as_of=publication.as_of,
+        known_at=publication.known_at,
+        manifest_uri=str(exported.uri),
+        manifest_sha256=exported.sha256,
+        changes=changes,
+        trains=publication.trains,
+        withdrawn_loads=withdrawn,
+    )
